@@ -9,7 +9,7 @@ import (
 // Bounds of identifiers and of a cabinet.
 const (
 	// MaxSlots is the largest number of slots of one cabinet.
-	MaxSlots = 64
+	MaxSlots = 48
 	// MaxSerialLength bounds a battery's serial (OCPP 2.1 serialNumber is 50).
 	MaxSerialLength = 50
 )
