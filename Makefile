@@ -1,0 +1,83 @@
+# Go 1.25 or newer is the one precondition; make deps installs the rest.
+
+GO          ?= go
+RACE        ?=
+FUZZTIME    ?= 10s
+BENCHTIME   ?= 1s
+TESTFLAGS   ?=
+DEMOFLAGS   ?=
+LINT_VERSION = v2.15.0
+LINT         = .tools/golangci-lint-$(LINT_VERSION)
+
+.DEFAULT_GOAL = help
+
+.PHONY: help
+help: ## show this
+	@echo 'make demo       the whole system on this machine, with simulated cabinets and riders; Ctrl-C ends it'
+	@echo 'make test       all tests; make test RACE=1 (or make race) with the race detector'
+	@echo
+	@echo 'make build      the three programs into bin/'
+	@echo 'make deps       install what is missing beside Go (the others do this themselves)'
+	@echo 'make lint       gofmt, go vet and golangci-lint $(LINT_VERSION)'
+	@echo 'make fuzz       each fuzz target for FUZZTIME (now $(FUZZTIME))'
+	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
+	@echo 'make clean      remove what these have made'
+	@echo
+	@echo 'One test:       go test ./backend/internal/postgres -run NAME'
+	@echo 'Demo with more: make demo DEMOFLAGS="--cabinets 5 --riders 20"'
+
+.PHONY: go
+go:
+	@v=$$($(GO) env GOVERSION 2>/dev/null | sed -E 's/^go1\.([0-9]+).*/\1/'); \
+	if ! [ "$${v:-0}" -ge 25 ] 2>/dev/null; then \
+		echo 'Go 1.25 or newer is needed: install it from https://go.dev/dl and run make again.' >&2; exit 1; fi
+
+.PHONY: deps
+deps: go
+	@.ci/deps all
+
+.PHONY: build
+build: go
+	$(GO) build -trimpath -o bin/ ./firmware-agent ./backend ./simulator
+
+.PHONY: demo
+demo: go
+	@.ci/deps demo
+	@$(MAKE) --no-print-directory build
+	bin/simulator demo $(DEMOFLAGS)
+
+.PHONY: test
+test: deps
+	$(GO) test -timeout 15m $(if $(RACE),-race) $(TESTFLAGS) ./...
+
+.PHONY: race
+race:
+	@$(MAKE) --no-print-directory test RACE=1
+
+.PHONY: lint
+lint: go $(LINT)
+	@unformatted=$$(gofmt -l firmware-agent backend protocol simulator); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w $$unformatted" >&2; exit 1; fi
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+$(LINT):
+	@mkdir -p .tools/new
+	GOBIN=$(CURDIR)/.tools/new $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	mv .tools/new/golangci-lint $@
+
+.PHONY: fuzz
+fuzz: go
+	@set -e; grep -rn --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' firmware-agent backend protocol simulator | \
+	sed -E 's|/[^/]*:[0-9]+:func | |' | while read -r package target; do \
+		echo "fuzz $$package $$target"; \
+		$(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) </dev/null; \
+	done
+
+.PHONY: bench
+bench: deps
+	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
+
+.PHONY: clean
+clean:
+	rm -rf bin .demo .tools
