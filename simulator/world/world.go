@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"batteryswap/protocol"
 )
 
 // What cannot be done, whatever the order of acts.
@@ -28,9 +30,8 @@ var (
 	ErrExists = errors.New("exists already")
 )
 
-// MaxSlots is the largest cabinet: slot numbers are unit numbers on one line,
-// and unit 100 is the cabinet itself.
-const MaxSlots = 99
+// MaxSlots is the largest cabinet there is.
+const MaxSlots = protocol.MaxSlots
 
 // World holds the facts. Make it with New.
 type World struct {
