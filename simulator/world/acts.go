@@ -212,3 +212,20 @@ func (w *World) SwitchCharger(at time.Duration, cabinetID string, number int, on
 	s.chargeOn = on
 	return nil
 }
+
+// buttonStays is how long the button's relay holds after a press.
+const buttonStays = 2 * time.Second
+
+// PressButton presses the rider's button on the cabinet.
+func (w *World) PressButton(at time.Duration, person, cabinetID string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.advance(at)
+	c := w.cabinets[cabinetID]
+	if c == nil {
+		return fmt.Errorf("press the button of cabinet %q: %w", cabinetID, ErrNoSuchPlace)
+	}
+	c.pressed = at
+	w.note(Event{At: at, Kind: ButtonPressed, Cabinet: cabinetID, Person: person})
+	return nil
+}

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// A demo battery: 20 cells in series, 20 Ah, as couriers' e-bikes carry.
+// A battery: 17 cells in series, 20 Ah, as couriers' e-bikes carry.
 const (
-	Cells             = 20
+	Cells             = 17
 	CapacityMAH       = 20_000
 	fastMA            = 10_000 // below taperFromPermille
 	taperMA           = 5_000

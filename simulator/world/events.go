@@ -8,13 +8,14 @@ type Kind string
 // What can happen. The first group is physical; the second is what programs
 // and people did around it, noted so that both can be read in one order.
 const (
-	Pulsed       Kind = "pulse"         // a coil was driven
-	DoorOpened   Kind = "door_opened"   // Serial: what was inside; Cause: how
-	DoorShut     Kind = "door_shut"     // Serial: what is inside; Cause: latched or not
-	BatteryIn    Kind = "battery_in"    // Person put Serial in
-	BatteryOut   Kind = "battery_out"   // Person took Serial out
-	Plugged      Kind = "plugged"       // Cause: yes or no
-	FaultChanged Kind = "fault_changed" // Cause: which
+	Pulsed        Kind = "pulse"       // a coil was driven
+	DoorOpened    Kind = "door_opened" // Serial: what was inside; Cause: how
+	DoorShut      Kind = "door_shut"   // Serial: what is inside; Cause: latched or not
+	BatteryIn     Kind = "battery_in"  // Person put Serial in
+	BatteryOut    Kind = "battery_out" // Person took Serial out
+	Plugged       Kind = "plugged"     // Cause: yes or no
+	ButtonPressed Kind = "button_pressed"
+	FaultChanged  Kind = "fault_changed" // Cause: which
 
 	AgentStarted   Kind = "agent_started"
 	AgentKilled    Kind = "agent_killed"

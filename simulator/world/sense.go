@@ -60,7 +60,9 @@ func (w *World) SenseCabinet(at time.Duration, cabinetID string) (CabinetSensors
 	if c == nil {
 		return CabinetSensors{}, fmt.Errorf("sense cabinet %q: %w", cabinetID, ErrNoSuchPlace)
 	}
-	return c.sensors, nil
+	sensors := c.sensors
+	sensors.Button = c.pressed >= 0 && at-c.pressed < buttonStays
+	return sensors, nil
 }
 
 // SlotView is what an eye sees of a slot: nothing behind a shut door.

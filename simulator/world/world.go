@@ -64,7 +64,8 @@ type cabinet struct {
 	id      string
 	slots   []*slot // slots[0] is the slot painted 1
 	sensors CabinetSensors
-	faults  faults // of the cabinet's own board, unit 100
+	pressed time.Duration // when the rider's button was last pressed; never while < 0
+	faults  faults        // of the cabinet's own board, unit 100
 }
 
 // slot is one compartment. The zero value of a door is shut; the bolt of a new
@@ -86,11 +87,13 @@ const never = time.Duration(-1)
 
 // CabinetSensors is what is so of the cabinet as a whole.
 type CabinetSensors struct {
-	MainDoorOpen, Smoke, Water, Tilt, BackupInUse  bool
-	Button, MaintenanceKey, EmergencyStop          bool
-	ContactorClosed                                bool // open: no charger has mains
-	UpperTempDeciC, LowerTempDeciC, HumidityDeciPC int16
-	BackupMV                                       uint16
+	MainDoorOpen, Smoke, Water, Tilt, BackupInUse bool
+	MaintenanceKey, EmergencyStop                 bool
+	Button                                        bool // pressed within the last 2 s
+	ContactorClosed                               bool // open: no charger has mains
+	UpperTempDeciC, LowerTempDeciC                int
+	HumidityPermille                              int
+	BackupMV                                      int
 }
 
 // AddCabinet puts up a cabinet with empty, closed slots 1..slots.
@@ -103,9 +106,9 @@ func (w *World) AddCabinet(id string, slots int) error {
 	if slots < 1 || slots > MaxSlots {
 		return fmt.Errorf("add cabinet %q: slots is %d, expected 1..%d", id, slots, MaxSlots)
 	}
-	c := &cabinet{id: id, faults: faults{}, sensors: CabinetSensors{
+	c := &cabinet{id: id, pressed: never, faults: faults{}, sensors: CabinetSensors{
 		ContactorClosed: true, UpperTempDeciC: roomDeciC, LowerTempDeciC: roomDeciC,
-		HumidityDeciPC: 550, BackupMV: 12_600,
+		HumidityPermille: 550, BackupMV: 12_600,
 	}}
 	for range slots {
 		c.slots = append(c.slots, &slot{boltLocked: true, opensAt: never, faults: faults{}})

@@ -1,0 +1,176 @@
+package board_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.bug.st/serial"
+
+	"batteryswap/protocol/modbus"
+	"batteryswap/protocol/slotboard"
+	"batteryswap/simulator/board"
+	"batteryswap/simulator/pty"
+	"batteryswap/simulator/world"
+)
+
+const (
+	cabinetID = "hb-0001"
+	patience  = 20 * time.Second
+)
+
+// cabinetOnAPty serves a cabinet of 12 slots on a pseudo-terminal.
+func cabinetOnAPty(t *testing.T, wire board.Wire) (*world.World, *pty.Port, func() time.Duration) {
+	t.Helper()
+	start := time.Now()
+	now := func() time.Duration { return time.Since(start) }
+	w := world.New(rand.New(rand.NewPCG(1, 1)), 1)
+	require.NoError(t, w.AddCabinet(cabinetID, 12))
+	require.NoError(t, w.PutInSlot(cabinetID, 3, world.Battery{Serial: "BT107204512GBYH250919001", SocPermille: 875}))
+	port, err := pty.Open(filepath.Join(t.TempDir(), "usb"))
+	require.NoError(t, err)
+	boards, err := board.New(board.Options{World: w, Cabinet: cabinetID, Wire: wire, Now: now})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- boards.Serve(ctx, port) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-done)
+		require.NoError(t, port.Close())
+	})
+	return w, port, now
+}
+
+// mbpoll is somebody else's Modbus master.
+func mbpoll(t *testing.T, port *pty.Port, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	all := append([]string{"-m", "rtu", "-b", "19200", "-P", "none", "-0", "-1", "-q"}, args...)
+	out, err := exec.CommandContext(ctx, "mbpoll", append(all, port.Path())...).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	return string(out)
+}
+
+func TestMbpollReadsAndUnlocks(t *testing.T) {
+	_, err := exec.LookPath("mbpoll")
+	require.NoError(t, err, "mbpoll is missing: apt-get install mbpoll")
+	w, port, now := cabinetOnAPty(t, board.Wire{})
+	out := mbpoll(t, port, "-a", "3", "-t", "3", "-r", "0", "-c", "16")
+	require.Contains(t, out, "[3]: \t875", "soc of slot 3 in 0.1 %%")
+	out = mbpoll(t, port, "-a", "3", "-t", "3:hex", "-r", "32", "-c", "12")
+	require.Contains(t, strings.ToUpper(out), "0X4254", "the serial starts with BT")
+
+	mbpoll(t, port, "-a", "3", "-t", "4", "-r", "0", "--", "0x4F01")
+	require.Eventually(t, func() bool { return w.Facts(now(), cabinetID)[2].DoorOpen }, patience, 10*time.Millisecond)
+	out = mbpoll(t, port, "-a", "3", "-t", "3", "-r", "14", "-c", "1")
+	require.Contains(t, out, fmt.Sprint(1<<8|int(slotboard.LockOpened)))
+	out = mbpoll(t, port, "-a", "100", "-t", "1", "-r", "0", "-c", "1", "-t", "3")
+	require.Contains(t, out, "[0]:")
+}
+
+// ask does one transaction with the line's own master and says how long it took.
+func ask(t *testing.T, far serial.Port, q modbus.Request) ([]byte, time.Duration) {
+	t.Helper()
+	frame, err := q.Append(nil)
+	require.NoError(t, err)
+	start := time.Now()
+	_, err = far.Write(frame)
+	require.NoError(t, err)
+	var reply []byte
+	buf := make([]byte, modbus.MaxFrame)
+	for len(reply) < q.WireLen() {
+		n, err := far.Read(buf)
+		require.NoError(t, err)
+		require.NotZero(t, n, "silence after % X", reply)
+		reply = append(reply, buf[:n]...)
+	}
+	return reply, time.Since(start)
+}
+
+// The board is as slow as the wire: never quicker, and hardly slower.
+func TestBytesTakeTheirTime(t *testing.T) {
+	for _, baud := range []int{9600, 19200, 115200} {
+		t.Run(fmt.Sprint(baud), func(t *testing.T) {
+			wire := board.Wire{Baud: baud, CharBits: 10}
+			_, port, _ := cabinetOnAPty(t, wire)
+			far, err := serial.Open(port.Path(), &serial.Mode{BaudRate: baud})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, far.Close()) }()
+			require.NoError(t, far.SetReadTimeout(time.Second))
+			q := modbus.Request{Unit: 3, Function: modbus.ReadInput, Count: slotboard.FastCount}
+			want := time.Duration(8+q.WireLen())*wire.Char() + wire.Gap()
+			var took []time.Duration
+			for range 20 {
+				reply, d := ask(t, far, q)
+				_, err := q.DecodeReply(reply)
+				require.NoError(t, err)
+				require.GreaterOrEqual(t, d, want, "quicker than the wire")
+				took = append(took, d)
+			}
+			slices.Sort(took)
+			t.Logf("wire %v, quickest %v, median %v", want, took[0], took[len(took)/2])
+			// The quickest of twenty: what the machine adds by itself is not the board's.
+			require.Less(t, took[0], want+want/10+500*time.Microsecond)
+		})
+	}
+}
+
+func TestLineVanishesAndReturns(t *testing.T) {
+	_, port, _ := cabinetOnAPty(t, board.Wire{Baud: 115200})
+	q := modbus.Request{Unit: 3, Function: modbus.ReadInput, Count: slotboard.FastCount}
+	for range 2 {
+		far, err := serial.Open(port.Path(), &serial.Mode{BaudRate: 115200})
+		require.NoError(t, err)
+		require.NoError(t, far.SetReadTimeout(time.Second))
+		reply, _ := ask(t, far, q)
+		_, err = q.DecodeReply(reply)
+		require.NoError(t, err)
+		require.NoError(t, port.Vanish())
+		_, err = os.Stat(port.Path())
+		require.ErrorIs(t, err, os.ErrNotExist)
+		_ = far.Close() // the device has gone: closing it may fail
+		require.NoError(t, port.Return())
+	}
+}
+
+// A board that answers late does so into the next question, as on a real line.
+func TestLateReplyDoesNotHoldUpOthers(t *testing.T) {
+	w, port, now := cabinetOnAPty(t, board.Wire{Baud: 115200})
+	require.NoError(t, w.SetFault(now(), cabinetID, 3, world.LateReply, world.Setting{Count: 1, Delay: 150 * time.Millisecond}))
+	far, err := serial.Open(port.Path(), &serial.Mode{BaudRate: 115200})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, far.Close()) }()
+	require.NoError(t, far.SetReadTimeout(time.Second))
+	late := modbus.Request{Unit: 3, Function: modbus.ReadInput, Count: slotboard.FastCount}
+	frame, err := late.Append(nil)
+	require.NoError(t, err)
+	_, err = far.Write(frame)
+	require.NoError(t, err)
+	other := modbus.Request{Unit: 4, Function: modbus.ReadInput, Count: slotboard.LockCount}
+	require.Eventually(t, func() bool {
+		// The first answer on the wire is the other board's.
+		reply, took := ask(t, far, other)
+		_, err := other.DecodeReply(reply)
+		return err == nil && took < 150*time.Millisecond
+	}, patience, time.Millisecond)
+	buf := make([]byte, modbus.MaxFrame)
+	var reply []byte
+	for len(reply) < late.WireLen() {
+		n, err := far.Read(buf)
+		require.NoError(t, err)
+		require.NotZero(t, n)
+		reply = append(reply, buf[:n]...)
+	}
+	_, err = late.DecodeReply(reply)
+	require.NoError(t, err)
+}
