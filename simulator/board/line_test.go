@@ -51,12 +51,12 @@ func cabinetOnAPty(t *testing.T, wire board.Wire) (*world.World, *pty.Port, func
 }
 
 // mbpoll is somebody else's Modbus master.
-func mbpoll(t *testing.T, port *pty.Port, args ...string) string {
+func mbpoll(t *testing.T, port *pty.Port, args []string, values ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	all := append([]string{"-m", "rtu", "-b", "19200", "-P", "none", "-0", "-1", "-q"}, args...)
-	out, err := exec.CommandContext(ctx, "mbpoll", append(all, port.Path())...).CombinedOutput()
+	out, err := exec.CommandContext(ctx, "mbpoll", append(append(all, port.Path()), values...)...).CombinedOutput()
 	require.NoError(t, err, "%s", out)
 	return string(out)
 }
@@ -65,16 +65,16 @@ func TestMbpollReadsAndUnlocks(t *testing.T) {
 	_, err := exec.LookPath("mbpoll")
 	require.NoError(t, err, "mbpoll is missing: apt-get install mbpoll")
 	w, port, now := cabinetOnAPty(t, board.Wire{})
-	out := mbpoll(t, port, "-a", "3", "-t", "3", "-r", "0", "-c", "16")
+	out := mbpoll(t, port, []string{"-a", "3", "-t", "3", "-r", "0", "-c", "16"})
 	require.Contains(t, out, "[3]: \t875", "soc of slot 3 in 0.1 %%")
-	out = mbpoll(t, port, "-a", "3", "-t", "3:hex", "-r", "32", "-c", "12")
+	out = mbpoll(t, port, []string{"-a", "3", "-t", "3:hex", "-r", "32", "-c", "12"})
 	require.Contains(t, strings.ToUpper(out), "0X4254", "the serial starts with BT")
 
-	mbpoll(t, port, "-a", "3", "-t", "4", "-r", "0", "--", "0x4F01")
+	mbpoll(t, port, []string{"-a", "3", "-t", "4", "-r", "0"}, fmt.Sprint(slotboard.LockCommand(1)))
 	require.Eventually(t, func() bool { return w.Facts(now(), cabinetID)[2].DoorOpen }, patience, 10*time.Millisecond)
-	out = mbpoll(t, port, "-a", "3", "-t", "3", "-r", "14", "-c", "1")
+	out = mbpoll(t, port, []string{"-a", "3", "-t", "3", "-r", "14", "-c", "1"})
 	require.Contains(t, out, fmt.Sprint(1<<8|int(slotboard.LockOpened)))
-	out = mbpoll(t, port, "-a", "100", "-t", "1", "-r", "0", "-c", "1", "-t", "3")
+	out = mbpoll(t, port, []string{"-a", "100", "-t", "3", "-r", "0", "-c", "9"})
 	require.Contains(t, out, "[0]:")
 }
 
@@ -145,8 +145,9 @@ func TestLineVanishesAndReturns(t *testing.T) {
 
 // A board that answers late does so into the next question, as on a real line.
 func TestLateReplyDoesNotHoldUpOthers(t *testing.T) {
+	const lateBy = 300 * time.Millisecond
 	w, port, now := cabinetOnAPty(t, board.Wire{Baud: 115200})
-	require.NoError(t, w.SetFault(now(), cabinetID, 3, world.LateReply, world.Setting{Count: 1, Delay: 150 * time.Millisecond}))
+	require.NoError(t, w.SetFault(now(), cabinetID, 3, world.LateReply, world.Setting{Count: 1, Delay: lateBy}))
 	far, err := serial.Open(port.Path(), &serial.Mode{BaudRate: 115200})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, far.Close()) }()
@@ -156,13 +157,14 @@ func TestLateReplyDoesNotHoldUpOthers(t *testing.T) {
 	require.NoError(t, err)
 	_, err = far.Write(frame)
 	require.NoError(t, err)
-	other := modbus.Request{Unit: 4, Function: modbus.ReadInput, Count: slotboard.LockCount}
 	require.Eventually(t, func() bool {
-		// The first answer on the wire is the other board's.
-		reply, took := ask(t, far, other)
-		_, err := other.DecodeReply(reply)
-		return err == nil && took < 150*time.Millisecond
-	}, patience, time.Millisecond)
+		return len(w.Facts(now(), cabinetID)[2].Faults) == 0
+	}, patience, time.Millisecond, "the question has arrived")
+	other := modbus.Request{Unit: 4, Function: modbus.ReadInput, Count: slotboard.LockCount}
+	first, took := ask(t, far, other)
+	_, err = other.DecodeReply(first)
+	require.NoError(t, err, "the first answer on the wire is the other board's")
+	require.Less(t, took, lateBy)
 	buf := make([]byte, modbus.MaxFrame)
 	var reply []byte
 	for len(reply) < late.WireLen() {
