@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.bug.st/serial"
 	"golang.org/x/sys/unix"
 
 	"batteryswap/simulator/pty"
@@ -32,10 +31,10 @@ func TestEveryBytePassesUnchanged(t *testing.T) {
 	p, err := pty.Open("")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, p.Close()) }()
-	far, err := serial.Open(p.Path(), &serial.Mode{BaudRate: 19200})
+	far, err := os.OpenFile(p.Path(), os.O_RDWR|unix.O_NOCTTY, 0)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, far.Close()) }()
-	require.NoError(t, far.SetReadTimeout(patience))
+	require.NoError(t, far.SetReadDeadline(time.Now().Add(patience)))
 	var all []byte
 	for i := range 256 {
 		all = append(all, byte(i))
@@ -51,7 +50,6 @@ func TestEveryBytePassesUnchanged(t *testing.T) {
 	for len(back) < len(all) {
 		n, err := far.Read(b)
 		require.NoError(t, err)
-		require.NotZero(t, n)
 		back = append(back, b[:n]...)
 	}
 	require.Equal(t, all, back)
