@@ -215,3 +215,10 @@ func (w *World) Battery(at time.Duration, serial string) (Battery, bool) {
 	}
 	return b.report(), true
 }
+
+// Serial is the code of the n-th battery that a simulation makes: 24 characters
+// in the shape that swap operators use (BT, kind, volts, ampere-hours, cycles,
+// maker, day, number).
+func Serial(n int) string {
+	return fmt.Sprintf("BT106002012HBSW25%02d%02d%03d", n/27_000%12+1, n/1000%27+1, n%1000)
+}
