@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -413,6 +414,24 @@ func TestACutRoll(t *testing.T) {
 		require.Zero(t, rec, what)
 		require.Equal(t, upTo(more), facts(t, j), what)
 	}
+}
+
+func TestATornRecordIsGoneOnceItIsCut(t *testing.T) {
+	d := newMemDisk()
+	j, _ := mustOpen(t, d, testOptions())
+	require.NoError(t, j.Append(fact(1)))
+	end := j.tail.off
+	require.NoError(t, j.Append(protocol.Reject{Why: strings.Repeat("long", 300)}))
+	d = d.clone()
+	data := d.now[j.name().String()].data
+	data[end+20]++ // torn in its head; the rest of it was written
+	d = oneFile(j.name().String(), data)
+	j, rec := mustOpen(t, d, testOptions())
+	require.NotZero(t, rec.CutBytes)
+	require.NoError(t, j.Append(fact(2)))
+	j, rec = mustOpen(t, d.clone(), testOptions())
+	require.Zero(t, rec, "what was cut before is reported again")
+	require.Equal(t, upTo(2), facts(t, j))
 }
 
 func TestAHoleBetweenSegmentsIsCorruption(t *testing.T) {
