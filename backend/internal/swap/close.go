@@ -1,0 +1,160 @@
+package swap
+
+import (
+	"slices"
+
+	"batteryswap/protocol"
+)
+
+// close books the sensed end of a swap.
+func (b *Books) close(s *Swap, p protocol.Closed, at Stamp) {
+	if s.State == StateClosed {
+		if s.Outcome != p.Outcome {
+			b.review(s, at, protocol.ReasonContradictsBooks)
+		}
+		return
+	}
+	if s.Kind == "" {
+		s.Kind = p.Kind
+	}
+	outcome := b.judge(s, p, at)
+	switch outcome {
+	case protocol.OutcomeReturned:
+		if s.Judgement == Accepted {
+			b.bookReturn(s, at)
+		}
+	case protocol.OutcomeDepositedOwed:
+		b.openCredit(s, at)
+	case protocol.OutcomeOwedNotTaken, protocol.OutcomeIssueNotTaken:
+		b.free(s, at)
+	case protocol.OutcomeReview:
+		b.unclear(s, p, at)
+	}
+	b.untold(s, at)
+	b.end(s, outcome, p.Reason, at)
+}
+
+// judge holds CLOSED against what came before, derives what is missing, and
+// says how the books close the swap.
+func (b *Books) judge(s *Swap, p protocol.Closed, at Stamp) protocol.Outcome {
+	if p.Outcome == protocol.OutcomeReview {
+		reason := p.Reason
+		if !reason.Valid() {
+			reason = protocol.ReasonHeldBattery
+		}
+		b.reviewWith(s, at, Review{Reason: reason, Explanations: valid(p.Explanations), Inventory: p.Inventory})
+		return protocol.OutcomeReview
+	}
+	deposits := p.Outcome == protocol.OutcomeSwapped || p.Outcome == protocol.OutcomeDepositedOwed || p.Outcome == protocol.OutcomeHandedBack
+	takes := p.Outcome == protocol.OutcomeSwapped || p.Outcome == protocol.OutcomeOwedTaken || p.Outcome == protocol.OutcomeIssued
+	hasDeposit, hasTake := s.Judgement == Accepted, s.Taken != ""
+	switch {
+	case s.RiderID == "", p.Kind != s.Kind, !p.Outcome.PossibleFor(s.Kind),
+		hasTake && !takes,
+		hasDeposit && !deposits && p.Outcome != protocol.OutcomeReturned,
+		hasDeposit && deposits && p.Deposited != "" && p.Deposited != s.Deposited,
+		hasTake && p.Taken != "" && p.Taken != s.Taken,
+		deposits && !hasDeposit && (p.Deposited == "" || p.DepositSlot == 0),
+		takes && !hasTake && (p.Taken == "" || p.TakeSlot == 0):
+		b.review(s, at, protocol.ReasonContradictsBooks)
+		return protocol.OutcomeReview
+	}
+	if deposits && !hasDeposit {
+		b.review(s, at, protocol.ReasonContradictsBooks)
+		b.bookDeposit(s, p.DepositSlot, p.Deposited, true, at)
+	}
+	if takes && !hasTake {
+		b.review(s, at, protocol.ReasonContradictsBooks)
+		b.bookTake(s, p.TakeSlot, p.Taken, true, at)
+	}
+	return p.Outcome
+}
+
+// valid keeps what is on the list: the rest is in the record.
+func valid(os []protocol.Outcome) []protocol.Outcome {
+	return slices.DeleteFunc(slices.Clone(os), func(o protocol.Outcome) bool {
+		return !slices.ContainsFunc([]protocol.Kind{protocol.KindSwap, protocol.KindOwed, protocol.KindIssue, protocol.KindHandBack}, o.PossibleFor)
+	})
+}
+
+// unclear puts under review what has more than one explanation: a battery that
+// the closing inventory shows stays where it is.
+func (b *Books) unclear(s *Swap, p protocol.Closed, at Stamp) {
+	if s.Judgement == Accepted {
+		if slices.Contains(p.Explanations, protocol.OutcomeReturned) && shown(p.Inventory, s.Deposited) == 0 {
+			b.doubt(s, s.Deposited, at)
+		}
+	} else if serial := p.Deposited; serial != "" {
+		slot := shown(p.Inventory, serial)
+		if slot == 0 && len(p.Inventory) == 0 {
+			slot = p.DepositSlot
+		}
+		if slot != 0 {
+			b.hold(s, slot, serial, at)
+		}
+	}
+	doubtful := slices.Clone(s.Pulsed)
+	if p.Taken != "" && !slices.Contains(doubtful, p.Taken) {
+		doubtful = append(doubtful, p.Taken)
+	}
+	for _, serial := range doubtful {
+		if serial != s.Taken && shown(p.Inventory, serial) == 0 {
+			b.doubt(s, serial, at)
+		}
+	}
+}
+
+// shown is the slot that holds the battery, closed, and no other: 0 is none.
+func shown(inv protocol.Inventory, serial protocol.BatterySerial) int {
+	slot := 0
+	for _, st := range inv {
+		if st.BatterySerial != serial {
+			continue
+		}
+		if slot != 0 || !st.Closed || st.Presence != protocol.HoldsBattery {
+			return 0
+		}
+		slot = st.Slot
+	}
+	return slot
+}
+
+// untold finds batteries that were deposited elsewhere on the ground that this
+// swap had dispensed them, and that it did not.
+func (b *Books) untold(s *Swap, at Stamp) {
+	for _, o := range s.Dispense {
+		if x := b.Batteries[o.BatterySerial]; x != nil && x.AheadOf == s.SwapID {
+			x.AheadOf = ""
+			b.touchBattery(x)
+			b.review(s, at, protocol.ReasonSameSerialTwice)
+		}
+	}
+}
+
+// LeaveEpoch closes what is open at a cabinet whose journal is gone: nothing
+// will be told of it any more. Reserved credits stay reserved. The inventory is
+// the last that is known, as evidence.
+func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
+	for _, s := range sorted(b.Swaps) {
+		switch {
+		case s.CabinetID != c.CabinetID || !s.Open():
+		case s.State == StateRequested:
+			b.notStarted(s, protocol.ReasonOutOfService, at)
+		default:
+			b.reviewWith(s, at, Review{Reason: protocol.ReasonEpochReplaced, Inventory: inv})
+			for _, serial := range s.Pulsed {
+				if serial != s.Taken {
+					b.doubt(s, serial, at)
+				}
+			}
+			b.end(s, protocol.OutcomeReview, protocol.ReasonEpochReplaced, at)
+		}
+	}
+}
+
+// EnterEpoch starts a cabinet's log anew.
+func (b *Books) EnterEpoch(c *Cabinet, e protocol.Epoch) {
+	c.Epoch, c.LastSeq, c.LastHash, c.Hole, c.Forked = e, 0, protocol.Hash{}, false, false
+	c.BootSeq, c.BootID, c.ClockBoot, c.ClockOffsetMS = 0, protocol.BootID{}, 0, 0
+	b.touchCabinet(c)
+}

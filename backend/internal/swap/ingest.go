@@ -1,0 +1,170 @@
+package swap
+
+import (
+	"batteryswap/protocol"
+)
+
+// Verdict is what became of a log message.
+type Verdict string
+
+// The verdicts.
+const (
+	Took Verdict = "took" // everything that was new is in the books; perhaps nothing was
+	Gap  Verdict = "gap"  // records before it are missing: ask again from LastSeq+1
+	Fork Verdict = "fork" // it contradicts what the cabinet said before
+	// Elsewhere: not of the epoch that counts, or of one that has forked.
+	Elsewhere Verdict = "elsewhere"
+)
+
+// Stored is a record that became part of the books, with its time.
+type Stored struct {
+	Record
+	Stamp
+	SwapID protocol.SwapID // that it tells of; "": none
+}
+
+// Ingest folds the records of one log message (DecodeLog's answer, of the named
+// epoch) into the books. Records that the books have are skipped.
+func (b *Books) Ingest(c *Cabinet, epoch protocol.Epoch, rs []Record, rc Receipt) ([]Stored, Verdict) {
+	if c.Epoch.IsZero() || epoch != c.Epoch || c.Forked {
+		return nil, Elsewhere
+	}
+	fresh, v := c.fresh(rs)
+	if v == Fork {
+		c.Forked = true
+		b.touchCabinet(c)
+		b.reviewRecord(c, Stamp{At: rc.At, Quality: TimeReceipt, ReceivedAt: rc.At, Epoch: c.Epoch, Seq: rs[0].Seq}, protocol.ReasonEpochReplaced)
+	}
+	if v != Took || len(fresh) == 0 {
+		return nil, v
+	}
+	out := make([]Stored, len(fresh))
+	for i, at := range c.stamps(fresh, rc) {
+		r := fresh[i]
+		out[i] = Stored{r, at, b.apply(c, r, at)}
+		c.LastSeq, c.LastHash, c.Hole = r.Seq, r.Hash, false
+		c.BootSeq = max(c.BootSeq, r.BootSeq)
+	}
+	b.touchCabinet(c)
+	return out, Took
+}
+
+// fresh is the part of a message that the cabinet has not said before. The
+// records are one chain, so one equal hash vouches for all before it.
+func (c *Cabinet) fresh(rs []Record) ([]Record, Verdict) {
+	if len(rs) == 0 {
+		return nil, Took
+	}
+	firstSeq, last := rs[0].Seq, rs[len(rs)-1]
+	if firstSeq > c.LastSeq+1 {
+		return nil, Gap
+	}
+	if last.Seq < c.LastSeq {
+		if h, known := c.Hashes[last.Seq]; known && h != last.Hash {
+			return nil, Fork
+		}
+		return nil, Took
+	}
+	n := int(c.LastSeq + 1 - firstSeq) // records at the start that the books have
+	switch {
+	case n > 0 && !c.Hole && rs[n-1].Hash != c.LastHash:
+		return nil, Fork
+	case n < len(rs) && !c.Hole && rs[n].PrevHash != c.LastHash:
+		return nil, Fork
+	}
+	return rs[n:], Took
+}
+
+// apply is total: whatever the record says, the books follow or a person is
+// asked. It returns the swap that the record tells of.
+func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
+	if r.Malformed != nil {
+		b.reviewRecord(c, at, protocol.ReasonMalformedRecord)
+		return ""
+	}
+	switch p := r.Body.(type) {
+	case protocol.Boot:
+		b.boot(c, p, r, at)
+	case protocol.Accept:
+		b.accept(c, p, at)
+		return p.SwapID
+	case protocol.Intent:
+		if s := b.swapFor(c, p.SwapID, at); s != nil {
+			b.intent(s, p, at)
+		}
+		return p.SwapID
+	case protocol.DoorMoved:
+		return b.door(c, p, at)
+	case protocol.Deposit:
+		if s := b.swapFor(c, p.SwapID, at); s != nil {
+			b.deposit(s, p, at)
+		}
+		return p.SwapID
+	case protocol.Taken:
+		if s := b.swapFor(c, p.SwapID, at); s != nil {
+			b.taken(s, p, at)
+		}
+		return p.SwapID
+	case protocol.Closed:
+		if s := b.swapFor(c, p.SwapID, at); s != nil {
+			b.close(s, p, at)
+		}
+		return p.SwapID
+	case protocol.Void:
+		b.void(c, p, at)
+		return p.SwapID
+	case protocol.Alarm:
+		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, p})
+	case protocol.Tamper:
+		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, protocol.Alarm{Kind: protocol.AlarmTamper, Slot: p.Slot}})
+	case protocol.ChargeCut:
+		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, protocol.Alarm{Kind: p.Kind, Slot: p.Slot}})
+	}
+	return ""
+}
+
+// Jump leaves a hole in the log: no agent has the records up to before firstSeq
+// any more. They are lost to the books; a person looks.
+func (b *Books) Jump(c *Cabinet, firstSeq uint64, at Stamp) {
+	at.Epoch, at.Seq = c.Epoch, firstSeq-1
+	b.reviewRecord(c, at, protocol.ReasonLogHole)
+	c.LastSeq, c.LastHash, c.Hole = firstSeq-1, protocol.Hash{}, true
+	b.touchCabinet(c)
+}
+
+// SwapOf is the swap that a record tells of, "" when none: what a caller must
+// load before Ingest, beside the open swaps of the cabinet.
+func SwapOf(r Record) protocol.SwapID {
+	switch p := r.Body.(type) {
+	case protocol.Accept:
+		return p.SwapID
+	case protocol.Intent:
+		return p.SwapID
+	case protocol.DoorMoved:
+		return p.SwapID
+	case protocol.Deposit:
+		return p.SwapID
+	case protocol.Taken:
+		return p.SwapID
+	case protocol.Closed:
+		return p.SwapID
+	case protocol.Void:
+		return p.SwapID
+	}
+	return ""
+}
+
+// SerialsOf are the batteries whose custody a record may move.
+func SerialsOf(r Record) []protocol.BatterySerial {
+	switch p := r.Body.(type) {
+	case protocol.Deposit:
+		return []protocol.BatterySerial{p.Battery.BatterySerial}
+	case protocol.Taken:
+		return []protocol.BatterySerial{p.BatterySerial}
+	case protocol.Intent:
+		return []protocol.BatterySerial{p.BatterySerial}
+	case protocol.Closed:
+		return []protocol.BatterySerial{p.Deposited, p.Taken}
+	}
+	return nil
+}
