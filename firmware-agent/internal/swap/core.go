@@ -1,0 +1,342 @@
+package swap
+
+import (
+	"slices"
+	"time"
+
+	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/protocol"
+)
+
+// Times of the protocol, on the agent's monotonic clock.
+const (
+	// grantWindow is from prepared to ACCEPT; then the swap is void.
+	grantWindow = 15 * time.Second
+	// openWindow is from the board's answer to a pulse until the door must have
+	// been seen open.
+	openWindow = 3 * time.Second
+	// pulseWindow is from ACCEPT to the last pulse. A pulse that is decided on
+	// may reach the lock as late as PulseTime after, so the decision ends earlier.
+	pulseWindow = 6 * time.Minute
+	// verifyWindow is how long a closed slot may take to show what it holds.
+	verifyWindow = 15 * time.Second
+	// bootWindow is the same after a restart: boards and batteries wake up.
+	bootWindow = 30 * time.Second
+	// lateDeposit: a deposit door that closes later than this after its pulse
+	// may have been closed by a passer-by.
+	lateDeposit = 90 * time.Second
+	// unknownWindow is how long a slot that the swap has not touched may stay
+	// unknown before it is left out of a decision.
+	unknownWindow = 60 * time.Second
+
+	promptAfter        = 45 * time.Second
+	alarmAfterDeposit  = 90 * time.Second
+	alarmAfterDispense = 120 * time.Second
+	alarmAfterAny      = 6 * time.Minute
+	silentAfter        = 60 * time.Second
+	// tamperClear is how long a door that was forced must be closed before it
+	// is trusted again: at most one TAMPER a minute for each slot.
+	tamperClear = 60 * time.Second
+	faultAfter  = 5 * time.Second
+)
+
+// PulseTime bounds how long the board may take to answer a pulse. Who does the
+// pulse gives up by then, and nothing of it may reach the lock later.
+const PulseTime = 10 * time.Second
+
+const (
+	// maxPulses is for one purpose at one slot.
+	maxPulses = 2
+	// pulsesOfSwap is what a swap can need at most; with fewer in the bucket
+	// none is begun. Deposit 2 × 2, reopen 2, dispense 3 × 2, return 2 leaves
+	// four to spare.
+	pulsesOfSwap = 18
+	// maxEnded bounds the memory of ended swaps.
+	maxEnded = 64
+	// voidsPerMinute bounds VOID records that answer cancels of unknown swaps.
+	voidsPerMinute = 6
+	// maxDoorRecords bounds the DOOR records of one swap: a flapping sensor
+	// must not fill the journal.
+	maxDoorRecords = 32
+)
+
+// door is what is remembered of a slot's door, in RAM.
+type door struct {
+	licensed bool // pulsed in this boot (or by a swap found open), not closed since it opened
+	open     bool // seen open, and not closed since
+	opened   bool // seen open since the last pulse
+	ajar     bool // not provably closed, since ajarSince
+	prompted bool
+	faulty   bool // a fault of its signals, since faultSince
+	unclear  bool // closed, and what it holds is not decided, since unclearSince
+
+	ajarSince    time.Duration
+	faultSince   time.Duration
+	unclearSince time.Duration
+	freshAt      time.Duration // the last time that its readings were fresh
+	known        Kept          // what it held when last closed
+}
+
+// core is what the Machine and Recovery share: the durable state, the watch over
+// the doors, and the effects of the step that is being made. It cannot pulse.
+type core struct {
+	durable     Durable
+	in          Input
+	effects     []Effect
+	doors       [protocol.MaxSlots + 1]door
+	startedAt   time.Duration // of the machine or the recovery
+	doorRecords int
+
+	// ended remembers the last swaps that this boot will not begin again.
+	ended  [maxEnded]protocol.SwapID
+	endedN int
+	// voids bounds VOID records for swaps that this boot never saw.
+	voidsAt time.Duration
+	voids   int
+}
+
+func newCore(d Durable, now time.Duration) core {
+	c := core{durable: d, startedAt: now}
+	for i := range c.doors {
+		c.doors[i].freshAt = now
+	}
+	return c
+}
+
+// begin starts a step.
+func (c *core) begin(in Input) {
+	c.in, c.effects = in, nil
+	c.watch()
+}
+
+func (c *core) add(e Effect) { c.effects = append(c.effects, e) }
+
+// append journals a record. Records in a row make one lot.
+func (c *core) append(p protocol.Payload) {
+	d, err := c.durable.fold(uint64(max(c.in.Now, 0).Milliseconds()), p)
+	if err != nil {
+		// Only an ACCEPT can fail, and accept has tried it before.
+		return
+	}
+	c.durable = d
+	if n := len(c.effects); n > 0 {
+		if last, ok := c.effects[n-1].(Append); ok {
+			c.effects[n-1] = Append{append(slices.Clip(last.Payloads), p)}
+			return
+		}
+	}
+	c.add(Append{[]protocol.Payload{p}})
+}
+
+func (c *core) raise(kind protocol.AlarmKind, slotNumber int) {
+	if !c.durable.Alarmed(kind, slotNumber) {
+		c.append(protocol.Alarm{Kind: kind, Slot: slotNumber, SwapID: c.swapID()})
+	}
+}
+
+func (c *core) clear(kind protocol.AlarmKind, slotNumber int) {
+	if c.durable.Alarmed(kind, slotNumber) {
+		c.append(protocol.Alarm{Kind: kind, Slot: slotNumber, Cleared: true})
+	}
+}
+
+func (c *core) remember(id protocol.SwapID) {
+	c.ended[c.endedN%maxEnded] = id
+	c.endedN++
+}
+
+// over reports whether this boot has ended the swap.
+func (c *core) over(id protocol.SwapID) bool { return slices.Contains(c.ended[:], id) }
+
+// cancel answers one that comes for a swap that is not prepared: by a VOID
+// record, once, unless the swap has begun.
+func (c *core) cancel(id protocol.SwapID) {
+	switch {
+	case id == c.swapID():
+		c.add(Rejected{protocol.TypeCancel, whyStarted})
+		return
+	case c.over(id):
+		return // a record has said how it ended
+	case c.in.Now-c.voidsAt >= time.Minute:
+		c.voidsAt, c.voids = c.in.Now, 0
+	}
+	if c.voids >= voidsPerMinute {
+		c.add(Rejected{protocol.TypeCancel, whyVoids})
+		return
+	}
+	c.voids++
+	c.append(protocol.Void{SwapID: id})
+	c.remember(id)
+}
+
+func (c *core) swapID() protocol.SwapID {
+	if c.durable.Open == nil {
+		return ""
+	}
+	return c.durable.Open.SwapID
+}
+
+// inventory is the whole cabinet as a record carries it.
+func (c *core) inventory() protocol.Inventory {
+	inv := make(protocol.Inventory, 0, len(c.in.Slots))
+	for _, v := range c.in.Slots {
+		inv = append(inv, slot.Brief(v.State(c.in.Now, c.durable.Out(v))))
+	}
+	return inv
+}
+
+// elsewhere reports whether another slot shows the same serial.
+func (c *core) elsewhere(s protocol.BatterySerial, slotNumber int) bool {
+	for _, v := range c.in.Slots {
+		if v.Slot != slotNumber && v.Fresh && v.Serial == s {
+			return true
+		}
+	}
+	return false
+}
+
+// watch follows every door: it tells an opening that nobody was granted, one
+// that takes too long, a fault of the lock and a board that fell silent.
+func (c *core) watch() {
+	silent := 0
+	for _, v := range c.in.Slots {
+		d := &c.doors[v.Slot]
+		if !v.Fresh {
+			if c.in.Now-d.freshAt >= silentAfter {
+				silent++
+			}
+			continue
+		}
+		d.freshAt = c.in.Now
+		c.watchFault(v, d)
+		c.watchOpening(v, d)
+		if !v.Closed || v.Content == slot.Empty || v.Content == slot.Identified {
+			d.unclear = false
+		} else if !d.unclear {
+			d.unclear, d.unclearSince = true, c.in.Now
+		}
+		if v.Closed {
+			c.watchClosed(v, d)
+		} else {
+			c.watchOverdue(v, d)
+		}
+	}
+	c.watchSilence(silent)
+}
+
+// watchSilence tells a dead board once; when all are dead the cause is the line,
+// and that is one alarm, not one for each slot.
+func (c *core) watchSilence(silent int) {
+	if all := silent > 0 && silent == len(c.in.Slots); all {
+		c.raise(protocol.AlarmBoardSilent, 0)
+		return
+	}
+	c.clear(protocol.AlarmBoardSilent, 0)
+	for _, v := range c.in.Slots {
+		if v.Fresh {
+			c.clear(protocol.AlarmBoardSilent, v.Slot)
+		} else if c.in.Now-c.doors[v.Slot].freshAt >= silentAfter {
+			c.raise(protocol.AlarmBoardSilent, v.Slot)
+		}
+	}
+}
+
+func (c *core) watchFault(v slot.View, d *door) {
+	switch {
+	case v.Fault == slot.NoFault:
+		d.faulty = false
+	case !d.faulty:
+		d.faulty, d.faultSince = true, c.in.Now
+	case c.in.Now-d.faultSince >= faultAfter:
+		c.raise(protocol.AlarmSlotFault, v.Slot)
+	}
+}
+
+func (c *core) watchOpening(v slot.View, d *door) {
+	if v.Ajar && !d.ajar {
+		d.ajar, d.ajarSince = true, c.in.Now
+		c.add(Hurry{[]int{v.Slot}})
+	}
+	if v.Door != protocol.DoorOpen || d.open {
+		return
+	}
+	d.open, d.opened = true, true
+	if d.licensed {
+		c.doorMoved(v.Slot, protocol.DoorOpen)
+		return
+	}
+	if !c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
+		c.append(protocol.Tamper{Slot: v.Slot, Inventory: c.inventory()})
+		c.raise(protocol.AlarmTamper, v.Slot)
+	}
+}
+
+func (c *core) doorMoved(slotNumber int, moved protocol.Door) {
+	o := c.durable.Open
+	if o == nil || c.doorRecords >= maxDoorRecords {
+		return
+	}
+	c.doorRecords++
+	c.append(protocol.DoorMoved{SwapID: o.SwapID, Slot: slotNumber, Purpose: o.purposeOf(slotNumber), Door: moved})
+}
+
+// purposeOf is why a slot was last unlocked in this swap, "" when it was not.
+func (o *Open) purposeOf(slotNumber int) protocol.Purpose {
+	for _, i := range slices.Backward(o.Intents) {
+		if i.Slot == slotNumber {
+			return i.Purpose
+		}
+	}
+	return ""
+}
+
+func (c *core) watchClosed(v slot.View, d *door) {
+	d.ajar, d.prompted = false, false
+	c.clear(protocol.AlarmDoorOpen, v.Slot)
+	if d.open {
+		if d.licensed {
+			c.doorMoved(v.Slot, protocol.DoorShut)
+		}
+		d.open, d.licensed = false, false
+	}
+	if v.Content == slot.Unclear {
+		return
+	}
+	now := Kept{Slot: v.Slot, Presence: v.Presence(), Serial: v.Serial}
+	if c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
+		if c.in.Now-v.ClosedSince < tamperClear {
+			return
+		}
+		// A battery that came in by force is nobody's to take.
+		if v.Content != slot.Empty && d.known.Presence != "" && d.known != now {
+			c.raise(protocol.AlarmHeldBattery, v.Slot)
+		}
+		c.clear(protocol.AlarmTamper, v.Slot)
+	}
+	d.known = now
+	if v.Content == slot.Empty && (c.durable.Open == nil || c.durable.Open.purposeOf(v.Slot) == "") {
+		c.clear(protocol.AlarmHeldBattery, v.Slot)
+	}
+}
+
+// watchOverdue prompts, and raises an alarm once, for a door that is not closed.
+func (c *core) watchOverdue(v slot.View, d *door) {
+	if !d.ajar || c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
+		return
+	}
+	limit, waits := alarmAfterAny, c.in.Now-d.ajarSince
+	if d.licensed && c.durable.Open != nil {
+		purpose := c.durable.Open.purposeOf(v.Slot)
+		limit = alarmAfterDispense
+		if purpose == protocol.PurposeDeposit || purpose == protocol.PurposeReopen {
+			limit = alarmAfterDeposit
+		}
+		if waits >= promptAfter && !d.prompted {
+			d.prompted = true
+			c.add(Prompt{v.Slot, purpose})
+		}
+	}
+	if waits >= limit {
+		c.raise(protocol.AlarmDoorOpen, v.Slot)
+	}
+}

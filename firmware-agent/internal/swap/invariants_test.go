@@ -1,0 +1,128 @@
+package swap
+
+import (
+	"slices"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"batteryswap/protocol"
+)
+
+// where says in which slot each battery is.
+func (r *rig) where() map[protocol.BatterySerial]int {
+	w := map[protocol.BatterySerial]int{}
+	for i, b := range r.boxes {
+		if b.in != nil {
+			w[b.in.serial] = i + 1
+		}
+	}
+	return w
+}
+
+// checkPulse: a lock is about to be pulsed. It looks at the journal and at the
+// facts, never at the machine.
+func (r *rig) checkPulse(n int) {
+	last := r.journal[len(r.journal)-1]
+	intent, ok := last.p.(protocol.Intent)
+	require.True(r.t, ok && intent.Slot == n && last.rec.BootSeq == r.bootSeq,
+		"I4: pulse of slot %d is not preceded on disk by its INTENT but by %s\n%s", n, last.rec.Type, r)
+	var accept *protocol.Accept
+	var at time.Duration
+	for _, j := range slices.Backward(r.journal) {
+		if c, ok := j.p.(protocol.Closed); ok {
+			require.Fail(r.t, "I4: pulse after CLOSED", "%v\n%s", c, r)
+		}
+		if a, ok := j.p.(protocol.Accept); ok {
+			accept, at = &a, time.Duration(j.rec.MonoMS)*time.Millisecond
+			require.Equal(r.t, r.bootSeq, j.rec.BootSeq, "I6: pulse of slot %d for a grant of an earlier boot\n%s", n, r)
+			break
+		}
+	}
+	require.NotNil(r.t, accept, "I4: pulse of slot %d without ACCEPT\n%s", n, r)
+	m, ok := r.minted[accept.Nonce]
+	require.True(r.t, ok && m.boot == r.bootSeq, "I4: the nonce was not minted in this boot\n%s", r)
+	require.LessOrEqual(r.t, at-m.at, 15*time.Second, "I4: the nonce was too old at ACCEPT\n%s", r)
+	require.LessOrEqual(r.t, r.now-at, 6*time.Minute, "I4: pulse later than 6 min after ACCEPT\n%s", r)
+	require.Contains(r.t, r.open().granted(), n, "I4: slot %d is not in the grant\n%s", n, r)
+	for i, b := range r.boxes {
+		shut := !b.open && !b.unlocked || b.forced
+		require.True(r.t, i+1 == n || shut, "I8: slot %d is pulsed while slot %d is not closed\n%s", n, i+1, r)
+	}
+	r.pulses = append(r.pulses, r.allTime)
+	hour := slices.DeleteFunc(slices.Clone(r.pulses), func(p time.Duration) bool { return r.allTime-p >= time.Hour })
+	require.LessOrEqual(r.t, len(hour), r.limits.MaxPulsesPerHour, "I8: too many pulses in an hour\n%s", r)
+}
+
+// check looks at a record as it is written.
+func (r *rig) check(p protocol.Payload) {
+	switch p := p.(type) {
+	case protocol.Accept:
+		require.False(r.t, r.nonces[p.Nonce], "I5: a second ACCEPT of one nonce\n%s", r)
+		r.nonces[p.Nonce] = true
+		r.accepted = r.where()
+	case protocol.Closed:
+		r.checkClosed(p)
+	}
+}
+
+// checkClosed compares an end with what has happened.
+func (r *rig) checkClosed(c protocol.Closed) {
+	n := 0
+	for _, o := range records[protocol.Closed](r) {
+		if o.SwapID == c.SwapID {
+			n++
+		}
+	}
+	require.Equal(r.t, 1, n, "I14: swap %s is closed %d times\n%s", c.SwapID, n, r)
+	require.True(r.t, c.Outcome.PossibleFor(c.Kind), "I3: outcome %q of a %s\n%s", c.Outcome, c.Kind, r)
+	if c.Outcome == protocol.OutcomeReview {
+		require.GreaterOrEqual(r.t, len(c.Explanations), 2, "I14: a review with one explanation\n%s", r)
+		require.NotEmpty(r.t, c.Inventory, "I14: a review without an inventory\n%s", r)
+		return
+	}
+	now := r.where()
+	var left, came []protocol.BatterySerial
+	for s, n := range r.accepted {
+		if now[s] != n {
+			left = append(left, s)
+		}
+	}
+	for s, n := range now {
+		if r.accepted[s] != n {
+			came = append(came, s)
+		}
+	}
+	require.LessOrEqual(r.t, len(left), 1, "I1: two batteries left in one swap: %v\n%s", left, r)
+	wantLeft, wantCame := []protocol.BatterySerial(nil), []protocol.BatterySerial(nil)
+	if c.Taken != "" {
+		wantLeft = append(wantLeft, c.Taken)
+	}
+	switch c.Outcome {
+	case protocol.OutcomeSwapped, protocol.OutcomeDepositedOwed, protocol.OutcomeHandedBack:
+		wantCame = append(wantCame, c.Deposited)
+	}
+	require.Equal(r.t, wantLeft, left, "I3: the take that is told is not the one that happened (%s)\n%s", c.Outcome, r)
+	require.Equal(r.t, wantCame, came, "I2: the deposit that is told is not the one that happened (%s)\n%s", c.Outcome, r)
+	took := c.Outcome.Counts() || c.Outcome == protocol.OutcomeIssued
+	require.Equal(r.t, took, len(left) == 1, "I3: %s does not fit what left: %v\n%s", c.Outcome, left, r)
+}
+
+// checkRest looks at the whole after a swap has ended.
+func (r *rig) checkRest() {
+	if !r.on {
+		return
+	}
+	var d Durable
+	for _, j := range r.journal {
+		var err error
+		d, err = Fold(d, j.rec)
+		require.NoError(r.t, err)
+	}
+	require.Equal(r.t, d, r.durable(), "the fold of the journal is not the state of the machine\n%s", r)
+	taken := map[protocol.SwapID]int{}
+	for _, p := range records[protocol.Taken](r) {
+		taken[p.SwapID]++
+		require.Equal(r.t, 1, taken[p.SwapID], "I3: TAKEN twice in %s\n%s", p.SwapID, r)
+	}
+}

@@ -1,0 +1,253 @@
+package swap
+
+import (
+	"slices"
+
+	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/protocol"
+)
+
+// ending is the sensed end of a swap: what the CLOSED record will say.
+type ending struct {
+	closed protocol.Closed
+	// verify, when not 0, is a slot whose battery must be judged first.
+	verify int
+	// held are the slots with a battery that nobody may take until a person
+	// has decided.
+	held []int
+}
+
+// side is what is known of one half of a swap.
+type side struct {
+	// possible are the explanations of the sensors: one, or it is a review.
+	possible []bool
+	slot     int
+	serial   protocol.BatterySerial
+}
+
+// judge says how a swap ended, from slots that are at rest. restart widens it
+// from the slots that were pulsed to the whole cabinet (R5): the flash may have
+// lost the last record, and what happened while there was no power was not seen.
+//
+// The same rules serve live swaps and restarts, so that a power cut cannot make
+// an end that a live swap would tell otherwise.
+func judge(o *Open, look func(int) slot.View, restart bool) ending {
+	e := ending{closed: protocol.Closed{SwapID: o.SwapID, Kind: o.Kind}}
+	if o.Taken != nil { // on disk: final
+		return e.taken(o)
+	}
+	take, odd := judgeTake(o, look, restart)
+	in, back, oddDeposit := judgeDeposit(o, look, restart, &e)
+	e.held = append(e.held, odd...)
+	e.held = append(e.held, oddDeposit...)
+	unclear := len(odd)+len(oddDeposit) > 0
+	unclear = unclear || len(take.possible) > 1
+	if n := e.verify; n != 0 {
+		if !unclear {
+			return e
+		}
+		e.verify, e.held = 0, append(e.held, n)
+		e.closed.DepositSlot, e.closed.Deposited = n, look(n).Serial
+	}
+	if restart && !unclear {
+		if differs := differences(o, look); len(differs) > 0 {
+			e.held = append(e.held, differs...)
+			return e.review(protocol.ReasonInventoryDiffers, in, back, []bool{false, true})
+		}
+	}
+	if unclear {
+		return e.review(reviewReason(odd, look), in, back, []bool{false, true})
+	}
+	took := take.possible[0]
+	if took {
+		e.closed.TakeSlot, e.closed.Taken = take.slot, take.serial
+	}
+	return e.decide(o, in, back, took)
+}
+
+// taken repeats a take that is on disk.
+func (e ending) taken(o *Open) ending {
+	e.closed.TakeSlot, e.closed.Taken = o.Taken.Slot, o.Taken.Serial
+	if o.Deposit != nil {
+		e.closed.DepositSlot, e.closed.Deposited = o.Deposit.Slot, o.Deposit.Serial
+	}
+	e.closed.Outcome = outcomeOf(o.Kind, true, false, true)
+	return e
+}
+
+// decide is the table "sensed end → books": each side has one explanation.
+func (e ending) decide(o *Open, in, back, took bool) ending {
+	accepted := o.Deposit != nil && o.Deposit.Accepted
+	if in && !accepted {
+		e.held = append(e.held, o.Deposit.Slot)
+		return e.review(protocol.ReasonHeldBattery, in, back, []bool{took})
+	}
+	if took && o.Kind.Deposits() && !in {
+		// A battery left and none of the rider's is in.
+		return e.review(protocol.ReasonInventoryDiffers, in, back, []bool{false, true})
+	}
+	e.closed.Outcome = outcomeOf(o.Kind, in, back, took)
+	return e
+}
+
+// outcomeOf names a row of the table; "" where there is none.
+func outcomeOf(k protocol.Kind, in, back, took bool) protocol.Outcome {
+	switch k {
+	case protocol.KindOwed:
+		return pick(took, protocol.OutcomeOwedTaken, protocol.OutcomeOwedNotTaken)
+	case protocol.KindIssue:
+		return pick(took, protocol.OutcomeIssued, protocol.OutcomeIssueNotTaken)
+	case protocol.KindHandBack:
+		if in {
+			return protocol.OutcomeHandedBack
+		}
+	case protocol.KindSwap:
+		if in || took {
+			return pick(took, protocol.OutcomeSwapped, protocol.OutcomeDepositedOwed)
+		}
+	}
+	return pick(back, protocol.OutcomeReturned, protocol.OutcomeNoDeposit)
+}
+
+func pick(yes bool, a, b protocol.Outcome) protocol.Outcome {
+	if yes {
+		return a
+	}
+	return b
+}
+
+// judgeTake looks at the dispense slots. odd are those with anything but their
+// own battery or nothing inside.
+func judgeTake(o *Open, look func(int) slot.View, restart bool) (take side, odd []int) {
+	pulsed := o.pulsed(protocol.PurposeDispense)
+	slots := pulsed
+	if restart {
+		slots = nil
+		for _, f := range o.Offers {
+			slots = append(slots, f.Slot)
+		}
+	}
+	var gone []int
+	for _, n := range slots {
+		f, _ := o.offer(n)
+		switch v := look(n); {
+		case v.Content == slot.Empty:
+			gone = append(gone, n)
+		case v.Content != slot.Identified || v.Serial != f.BatterySerial:
+			odd = append(odd, n)
+		}
+	}
+	switch {
+	case len(gone) == 0:
+		take.possible = []bool{false}
+	case len(gone) == 1 && (!slices.Contains(pulsed, gone[0]) || gone[0] == pulsed[len(pulsed)-1]):
+		// The last one pulsed, or one whose INTENT the flash has lost.
+		f, _ := o.offer(gone[0])
+		take = side{possible: []bool{true}, slot: f.Slot, serial: f.BatterySerial}
+	default:
+		// Two, or one that was proved to be inside when the next was pulsed.
+		take.possible = []bool{false, true}
+	}
+	return take, odd
+}
+
+// judgeDeposit looks at the deposit slots: a battery of the rider is in, or came
+// back out, or neither. odd are those that hold what they should not.
+func judgeDeposit(o *Open, look func(int) slot.View, restart bool, e *ending) (in, back bool, odd []int) {
+	pulsed := o.pulsed(protocol.PurposeDeposit)
+	slots := pulsed
+	if restart {
+		slots = o.Deposits
+	}
+	var holding []int
+	for _, n := range slots {
+		if look(n).Content != slot.Empty {
+			holding = append(holding, n)
+		}
+	}
+	if d := o.Deposit; d != nil {
+		e.closed.DepositSlot, e.closed.Deposited = d.Slot, d.Serial
+		for _, n := range holding {
+			if n != d.Slot || !holds(look(n), d) {
+				odd = append(odd, n)
+			}
+		}
+		in = look(d.Slot).Content != slot.Empty
+		return in, !in, odd
+	}
+	switch {
+	case len(holding) == 0:
+		return false, false, nil
+	case len(holding) == 1 && (!slices.Contains(pulsed, holding[0]) || holding[0] == pulsed[len(pulsed)-1]):
+		e.verify = holding[0]
+		return true, false, nil
+	}
+	// Two, or one that was proved to be empty when the next was pulsed.
+	return true, false, holding
+}
+
+// holds reports whether a slot still holds the battery that was judged. One that
+// was mute then may have been plugged in since.
+func holds(v slot.View, d *Deposited) bool {
+	if !d.Accepted && (d.Serial == "" || v.Content != slot.Identified) {
+		return true // refused and still in: held either way
+	}
+	return v.Content == slot.Identified && v.Serial == d.Serial
+}
+
+// differences are the slots outside the grant that are not as ACCEPT's inventory
+// says. What is not known now, or was not known then, is no difference.
+func differences(o *Open, look func(int) slot.View) []int {
+	var out []int
+	granted := o.granted()
+	for _, was := range o.Before {
+		v := look(was.Slot)
+		if slices.Contains(granted, was.Slot) || was.Out || was.Presence == "" || !v.Closed || v.Content == slot.Unclear {
+			continue
+		}
+		swapped := v.Serial != "" && was.Serial != "" && v.Serial != was.Serial
+		if v.Presence() != was.Presence || swapped {
+			out = append(out, was.Slot)
+		}
+	}
+	return out
+}
+
+func reviewReason(odd []int, look func(int) slot.View) protocol.Reason {
+	for _, n := range odd {
+		if look(n).Content == slot.Identified {
+			return protocol.ReasonOtherBattery
+		}
+	}
+	if len(odd) > 0 {
+		return protocol.ReasonSensorsDisagree
+	}
+	return protocol.ReasonInventoryDiffers
+}
+
+// review ends a swap with more than one explanation: those that the sensors
+// leave open.
+func (e ending) review(why protocol.Reason, in, back bool, took []bool) ending {
+	e.closed.Outcome, e.closed.Reason = protocol.OutcomeReview, why
+	k := e.closed.Kind
+	add := func(o protocol.Outcome) {
+		if !slices.Contains(e.closed.Explanations, o) {
+			e.closed.Explanations = append(e.closed.Explanations, o)
+		}
+	}
+	for _, t := range took {
+		add(outcomeOf(k, in, back, t))
+		if in { // whose battery it is, is open too
+			add(outcomeOf(k, false, false, t))
+		}
+	}
+	if len(e.closed.Explanations) == 1 { // nothing was put in or taken, but something moved
+		add(outcomeOf(k, !in, false, took[0]))
+	}
+	if in && e.closed.DepositSlot != 0 {
+		e.held = append(e.held, e.closed.DepositSlot)
+	}
+	slices.Sort(e.held)
+	e.held = slices.Compact(e.held)
+	return e
+}
