@@ -62,6 +62,12 @@ func KeyID(pub ed25519.PublicKey) string {
 
 // Seal encodes and signs a message to or from a cabinet.
 func Seal(kid string, key ed25519.PrivateKey, cabinet CabinetID, m Message) ([]byte, error) {
+	if !validKeyID(kid) {
+		return nil, fmt.Errorf("seal %s: kid %.40q: want %s", m.MessageType(), kid, wantKeyID)
+	}
+	if err := cabinet.Validate(); err != nil {
+		return nil, fmt.Errorf("seal %s: %w", m.MessageType(), err)
+	}
 	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("seal %s: %w", m.MessageType(), err)
 	}
@@ -102,6 +108,18 @@ func signedBytes(t Type, cabinet CabinetID, line []byte) []byte {
 	return append(b, line...)
 }
 
+// decodeSignature accepts one spelling of each signature only: base64 skips
+// carriage returns wherever they stand, so the length is checked first.
+func decodeSignature(text []byte) ([]byte, error) {
+	enc := base64.RawURLEncoding.Strict()
+	if len(text) == enc.EncodedLen(ed25519.SignatureSize) {
+		if sig, err := enc.DecodeString(string(text)); err == nil && len(sig) == ed25519.SignatureSize {
+			return sig, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: signature: want %d bytes in base64url", ErrMalformed, ed25519.SignatureSize)
+}
+
 // KeyLookup finds the public key that may sign messages of a type for a
 // cabinet. It returns false when there is none: a key of another use is none.
 type KeyLookup func(kid string, t Type, cabinet CabinetID) (ed25519.PublicKey, bool)
@@ -117,12 +135,12 @@ func Open(raw []byte, lookup KeyLookup) (Envelope, error) {
 		return Envelope{}, fmt.Errorf("%w: want two lines", ErrMalformed)
 	}
 	kid, sig64, ok := bytes.Cut(tail, []byte{' '})
-	if !ok || len(kid) == 0 || len(kid) > 32 {
+	if !ok || len(kid) == 0 || len(kid) > maxKeyID {
 		return Envelope{}, fmt.Errorf("%w: second line: want a key's id and a signature", ErrMalformed)
 	}
-	sig, err := base64.RawURLEncoding.Strict().DecodeString(string(sig64))
-	if err != nil || len(sig) != ed25519.SignatureSize {
-		return Envelope{}, fmt.Errorf("%w: signature: want %d bytes in base64url", ErrMalformed, ed25519.SignatureSize)
+	sig, err := decodeSignature(sig64)
+	if err != nil {
+		return Envelope{}, err
 	}
 	var h header
 	if err := json.Unmarshal(line, &h); err != nil {

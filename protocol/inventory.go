@@ -49,6 +49,12 @@ func (inv Inventory) Validate() error {
 			return fmt.Errorf("inventory[%d].slot is %d: want rising numbers from 1 to %d", i, s.Slot, MaxSlots)
 		}
 		last = s.Slot
+		if !s.Door.Valid() {
+			return fmt.Errorf("inventory[%d].door %.20q: want open, shut or nothing", i, s.Door)
+		}
+		if !s.Presence.Valid() {
+			return fmt.Errorf("inventory[%d].presence %.20q: want empty, holds_battery or nothing", i, s.Presence)
+		}
 		if s.BatterySerial != "" {
 			if err := s.BatterySerial.Validate(); err != nil {
 				return fmt.Errorf("inventory[%d]: %w", i, err)

@@ -36,6 +36,22 @@ type KeyList struct {
 	Keys    []Key `json:"keys"`
 }
 
+const (
+	maxKeyID  = 32
+	wantKeyID = "1 to 32 of a-z, A-Z, 0-9, - and _"
+)
+
+// validKeyID keeps out of a key's id what would end it on an envelope's second
+// line.
+func validKeyID(kid string) bool {
+	for _, c := range []byte(kid) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(kid) > 0 && len(kid) <= maxKeyID
+}
+
 const keyListDomain = "swap/v1\x00keys\x00\x00"
 
 // SealKeyList signs a key list with the root key: two lines, as an envelope.
@@ -58,9 +74,9 @@ func OpenKeyList(raw []byte, root ed25519.PublicKey) (KeyList, error) {
 	if !ok || !ok2 || len(raw) > MaxEnvelope {
 		return KeyList{}, fmt.Errorf("key list: %w: want two lines, the second \"root SIGNATURE\"", ErrMalformed)
 	}
-	sig, err := base64.RawURLEncoding.Strict().DecodeString(string(sig64))
+	sig, err := decodeSignature(sig64)
 	if err != nil {
-		return KeyList{}, fmt.Errorf("key list: %w: signature: want base64url", ErrMalformed)
+		return KeyList{}, fmt.Errorf("key list: %w", err)
 	}
 	if len(root) != ed25519.PublicKeySize || !ed25519.Verify(root, append([]byte(keyListDomain), line...), sig) {
 		return KeyList{}, fmt.Errorf("key list: %w", ErrSignature)
@@ -100,8 +116,8 @@ func (l KeyList) validate() error {
 	seen := []string{}
 	for i, k := range l.Keys {
 		switch {
-		case k.KeyID == "" || len(k.KeyID) > 32 || slices.Contains(seen, k.KeyID):
-			return fmt.Errorf("keys[%d].kid %.40q: want 1 to 32 characters, each once", i, k.KeyID)
+		case !validKeyID(k.KeyID) || slices.Contains(seen, k.KeyID):
+			return fmt.Errorf("keys[%d].kid %.40q: want %s, each once", i, k.KeyID, wantKeyID)
 		case k.Use != UseGrant && k.Use != UseService:
 			return fmt.Errorf("keys[%d].use %.20q: want grant or service", i, k.Use)
 		case len(k.PublicKey) != ed25519.PublicKeySize:

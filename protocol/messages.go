@@ -33,6 +33,11 @@ const (
 	MaxOffers        = 3
 	MaxExpectSerials = 4
 	MaxLogRecords    = 32
+	// MaxFlaggedSerials keeps a cabinet's configuration within a record.
+	MaxFlaggedSerials = 200
+	// MaxSoftware and MaxAlarmLength bound what an agent says of itself, in bytes.
+	MaxSoftware    = 64
+	MaxAlarmLength = 64
 )
 
 // Hello is the agent's first word after every connect.
@@ -211,8 +216,10 @@ func (m Hello) Validate() error {
 		return errors.New("boot_seq and tail_seq: want 1 or more")
 	case m.AckedSeq > m.TailSeq:
 		return fmt.Errorf("acked_seq is %d: want at most tail_seq %d", m.AckedSeq, m.TailSeq)
-	case len(m.Software) > 64:
-		return errors.New("software: want at most 64 bytes")
+	case len(m.Software) > MaxSoftware:
+		return fmt.Errorf("software: want at most %d bytes", MaxSoftware)
+	case !m.ClockState.Valid():
+		return fmt.Errorf("clock_state is %d: want 0 or 1", m.ClockState)
 	}
 	return m.Inventory.Validate()
 }
@@ -227,8 +234,29 @@ func (m HelloOK) Validate() error {
 	if m.Verdict == VerdictResume && m.ResumeSeq == 0 {
 		return errors.New("resume_seq: want 1 or more")
 	}
-	if len(m.Config.SlotsOut) > MaxSlots {
-		return fmt.Errorf("config.slots_out: %d slots, want at most %d", len(m.Config.SlotsOut), MaxSlots)
+	if err := m.Config.Validate(); err != nil {
+		return fmt.Errorf("config.%w", err)
+	}
+	return nil
+}
+
+// Validate says what is wrong with the configuration, or nil.
+func (c CabinetConfig) Validate() error {
+	if len(c.SlotsOut) > MaxSlots {
+		return fmt.Errorf("slots_out: %d slots, want at most %d", len(c.SlotsOut), MaxSlots)
+	}
+	for _, n := range c.SlotsOut {
+		if n < 1 || n > MaxSlots {
+			return fmt.Errorf("slots_out: slot %d: want 1 to %d", n, MaxSlots)
+		}
+	}
+	if len(c.FlaggedSerials) > MaxFlaggedSerials {
+		return fmt.Errorf("flagged_serials: %d, want at most %d", len(c.FlaggedSerials), MaxFlaggedSerials)
+	}
+	for _, s := range c.FlaggedSerials {
+		if err := s.Validate(); err != nil {
+			return fmt.Errorf("flagged_serials: %w", err)
+		}
 	}
 	return nil
 }
@@ -325,8 +353,24 @@ func (m InventoryReport) Validate() error { return m.Slots.Validate() }
 
 // Validate says what is wrong with the message, or nil.
 func (m Telemetry) Validate() error {
-	if len(m.Alarms) > MaxSlots || len(m.Software) > 64 {
-		return errors.New("alarms and software: too long")
+	if len(m.Software) > MaxSoftware {
+		return fmt.Errorf("software: want at most %d bytes", MaxSoftware)
+	}
+	if len(m.Alarms) > MaxSlots {
+		return fmt.Errorf("alarms: %d, want at most %d", len(m.Alarms), MaxSlots)
+	}
+	for i, a := range m.Alarms {
+		if len(a) > MaxAlarmLength {
+			return fmt.Errorf("alarms[%d]: want at most %d bytes", i, MaxAlarmLength)
+		}
+	}
+	if m.OutOfService != "" && !m.OutOfService.Valid() {
+		return fmt.Errorf("out_of_service %.40q: not on the closed list", m.OutOfService)
+	}
+	if m.SwapID != "" {
+		if err := m.SwapID.Validate(); err != nil {
+			return err
+		}
 	}
 	return m.Slots.Validate()
 }

@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -200,7 +199,7 @@ func UnmarshalPayload[P Payload](r Record, p *P) error {
 	if want := (*p).RecordType(); r.Type != want {
 		return fmt.Errorf("payload of seq %d: the record is %s, not %s", r.Seq, r.Type, want)
 	}
-	if err := json.NewDecoder(bytes.NewReader(r.Payload)).Decode(p); err != nil {
+	if err := json.Unmarshal(r.Payload, p); err != nil {
 		return fmt.Errorf("payload of %s seq %d: %w", r.Type, r.Seq, err)
 	}
 	return nil

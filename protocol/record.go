@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -91,8 +92,8 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 	if len(r.Payload) > MaxPayload {
 		return dst, fmt.Errorf("record %s: payload of %d bytes, want at most %d", r.Type, len(r.Payload), MaxPayload)
 	}
-	if !r.Type.Valid() || r.Seq == 0 {
-		return dst, fmt.Errorf("record type %d seq %d: want a known type and seq from 1", r.Type, r.Seq)
+	if !r.Type.Valid() || r.Seq == 0 || !r.Clock.Valid() {
+		return dst, fmt.Errorf("record type %d seq %d clock %d: want a known type, seq from 1 and a known clock", r.Type, r.Seq, r.Clock)
 	}
 	start := len(dst)
 	le := binary.LittleEndian
@@ -116,11 +117,12 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 // that it does not. The payload aliases b.
 func DecodeRecord(b []byte) (r Record, n int, h Hash, err error) {
 	le := binary.LittleEndian
+	magic := le.AppendUint32(make([]byte, 0, 4), recordMagic)
+	if head := min(len(b), len(magic)); !bytes.Equal(b[:head], magic[:head]) {
+		return Record{}, 0, Hash{}, fmt.Errorf("%w: magic", ErrRecordBad)
+	}
 	if len(b) < recordPrefix {
 		return Record{}, 0, Hash{}, ErrRecordShort
-	}
-	if le.Uint32(b) != recordMagic {
-		return Record{}, 0, Hash{}, fmt.Errorf("%w: magic", ErrRecordBad)
 	}
 	size := le.Uint32(b[4:])
 	if size < recordHeadSize || size > recordHeadSize+MaxPayload {
@@ -145,7 +147,7 @@ func DecodeRecord(b []byte) (r Record, n int, h Hash, err error) {
 		PrevHash:   Hash(body[34:50]),
 		Payload:    body[recordHeadSize:],
 	}
-	if !r.Type.Valid() || r.Seq == 0 || r.Clock > ClockSynchronised {
+	if !r.Type.Valid() || r.Seq == 0 || !r.Clock.Valid() {
 		return Record{}, 0, Hash{}, fmt.Errorf("%w: type %d seq %d clock %d", ErrRecordBad, r.Type, r.Seq, r.Clock)
 	}
 	sum := sha256.Sum256(body)

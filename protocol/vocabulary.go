@@ -92,6 +92,11 @@ const (
 	HoldsBattery    Presence = "holds_battery"
 )
 
+// Valid reports whether p is one of the answers.
+func (p Presence) Valid() bool {
+	return p == PresenceUnknown || p == PresenceEmpty || p == HoldsBattery
+}
+
 // Door is what is known of a door. The zero value is unknown.
 type Door string
 
@@ -102,6 +107,9 @@ const (
 	DoorShut    Door = "shut"
 )
 
+// Valid reports whether d is one of the answers.
+func (d Door) Valid() bool { return d == DoorUnknown || d == DoorOpen || d == DoorShut }
+
 // ClockState says how far a record's wall time can be trusted.
 type ClockState uint8
 
@@ -110,3 +118,6 @@ const (
 	ClockUnsynchronised ClockState = iota // never synchronised since this boot
 	ClockSynchronised
 )
+
+// Valid reports whether c is one of the states.
+func (c ClockState) Valid() bool { return c <= ClockSynchronised }
