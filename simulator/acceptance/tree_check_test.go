@@ -173,6 +173,9 @@ func checkComment(u *unit) []string {
 // unfinished work and init everywhere.
 func checkHabits(u *unit) (broken []string) {
 	habits := testHabits()
+	if usesBubbles(u) {
+		delete(habits, "time.Sleep") // there it costs no time
+	}
 	isTest := matchesAny(testPackages(), u.path)
 	for _, f := range u.files {
 		// Spelt in two parts so that this file does not find itself.
@@ -212,6 +215,12 @@ func checkHabits(u *unit) (broken []string) {
 		})
 	}
 	return broken
+}
+
+// usesBubbles reports whether a package's tests run on the fake clock of
+// testing/synctest.
+func usesBubbles(u *unit) bool {
+	return slices.ContainsFunc(u.files, func(f source) bool { return slices.Contains(f.imports(), "testing/synctest") })
 }
 
 // checkPlaces refuses entries at the root and folder names that say nothing.

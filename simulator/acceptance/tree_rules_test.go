@@ -160,7 +160,8 @@ func vagueNames() []string {
 	return []string{"models", "types", "util", "utils", "common", "helpers", "cmd", "pkg"}
 }
 
-// testHabits are calls that a test may not make, and why.
+// testHabits are calls that a test may not make, and why. Sleeping is allowed
+// where tests run in a bubble of testing/synctest.
 func testHabits() map[string]string {
 	return map[string]string{
 		"time.Sleep": "wait for a condition, or use testing/synctest",

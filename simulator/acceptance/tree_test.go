@@ -114,6 +114,7 @@ func TestTreeRulesAllow(t *testing.T) {
 		"interface check":   {"protocol/p", "p.go", "type T struct{}\nvar _ interface{} = (*T)(nil)"},
 		"embedded":          {"backend/internal/web", "p.go", "import \"embed\"\n//go:embed x\nvar files embed.FS"},
 		"sleep":             {"firmware-agent/internal/bus", "p.go", "import \"time\"\nfunc f() { time.Sleep(1) }"},
+		"sleep in a bubble": {"firmware-agent/internal/bus", "p_test.go", "import \"time\"\nimport _ \"testing/synctest\"\nfunc f() { time.Sleep(1) }"},
 		"test state":        {"protocol/p", "p_test.go", "var n int\nfunc f() { n++ }"},
 		"test library":      {"protocol/p", "p_test.go", "import _ \"pgregory.net/rapid\"\nimport _ \"github.com/stretchr/testify/require\""},
 		"test of programs":  {"simulator/acceptance", "p_test.go", "import _ \"batteryswap/firmware-agent/agent\"\nimport _ \"batteryswap/backend/fleet\""},
