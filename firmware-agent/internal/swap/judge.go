@@ -17,10 +17,12 @@ type ending struct {
 	held []int
 }
 
-// side is what is known of one half of a swap.
-type side struct {
-	// possible are the explanations of the sensors: one, or it is a review.
-	possible []bool
+// put is what may have become of the rider's battery: in, back out, or neither.
+type put struct{ in, back bool }
+
+// take is what may have become of a charged battery.
+type take struct {
+	possible []bool // that one was taken: one explanation, or it is a review
 	slot     int
 	serial   protocol.BatterySerial
 }
@@ -36,33 +38,28 @@ func judge(o *Open, look func(int) slot.View, restart bool) ending {
 	if o.Taken != nil { // on disk: final
 		return e.taken(o)
 	}
-	take, odd := judgeTake(o, look, restart)
-	in, back, oddDeposit := judgeDeposit(o, look, restart, &e)
+	t, odd := judgeTake(o, look, restart)
+	puts, oddPut := e.judgeDeposit(o, look, restart)
+	odd = append(odd, oddPut...)
 	e.held = append(e.held, odd...)
-	e.held = append(e.held, oddDeposit...)
-	unclear := len(odd)+len(oddDeposit) > 0
-	unclear = unclear || len(take.possible) > 1
+	clear := len(puts) == 1 && len(t.possible) == 1
 	if n := e.verify; n != 0 {
-		if !unclear {
+		if clear {
 			return e
 		}
 		e.verify, e.held = 0, append(e.held, n)
 		e.closed.DepositSlot, e.closed.Deposited = n, look(n).Serial
 	}
-	if restart && !unclear {
+	if !clear {
+		return e.review(reviewReason(odd, look), puts, t.possible)
+	}
+	if restart {
 		if differs := differences(o, look); len(differs) > 0 {
 			e.held = append(e.held, differs...)
-			return e.review(protocol.ReasonInventoryDiffers, in, back, []bool{false, true})
+			return e.review(protocol.ReasonInventoryDiffers, puts, []bool{false, true})
 		}
 	}
-	if unclear {
-		return e.review(reviewReason(odd, look), in, back, []bool{false, true})
-	}
-	took := take.possible[0]
-	if took {
-		e.closed.TakeSlot, e.closed.Taken = take.slot, take.serial
-	}
-	return e.decide(o, in, back, took)
+	return e.decide(o, puts[0], t)
 }
 
 // taken repeats a take that is on disk.
@@ -76,17 +73,19 @@ func (e ending) taken(o *Open) ending {
 }
 
 // decide is the table "sensed end → books": each side has one explanation.
-func (e ending) decide(o *Open, in, back, took bool) ending {
-	accepted := o.Deposit != nil && o.Deposit.Accepted
-	if in && !accepted {
-		e.held = append(e.held, o.Deposit.Slot)
-		return e.review(protocol.ReasonHeldBattery, in, back, []bool{took})
+func (e ending) decide(o *Open, p put, t take) ending {
+	took := t.possible[0]
+	if took {
+		e.closed.TakeSlot, e.closed.Taken = t.slot, t.serial
 	}
-	if took && o.Kind.Deposits() && !in {
+	if p.in && !o.Deposit.Accepted { // whose it is, a person decides
+		return e.review(protocol.ReasonHeldBattery, []put{p, {}}, t.possible)
+	}
+	if took && o.Kind.Deposits() && !p.in {
 		// A battery left and none of the rider's is in.
-		return e.review(protocol.ReasonInventoryDiffers, in, back, []bool{false, true})
+		return e.review(protocol.ReasonInventoryDiffers, []put{p}, []bool{false, true})
 	}
-	e.closed.Outcome = outcomeOf(o.Kind, in, back, took)
+	e.closed.Outcome = outcomeOf(o.Kind, p.in, p.back, took)
 	return e
 }
 
@@ -118,7 +117,7 @@ func pick(yes bool, a, b protocol.Outcome) protocol.Outcome {
 
 // judgeTake looks at the dispense slots. odd are those with anything but their
 // own battery or nothing inside.
-func judgeTake(o *Open, look func(int) slot.View, restart bool) (take side, odd []int) {
+func judgeTake(o *Open, look func(int) slot.View, restart bool) (t take, odd []int) {
 	pulsed := o.pulsed(protocol.PurposeDispense)
 	slots := pulsed
 	if restart {
@@ -138,22 +137,24 @@ func judgeTake(o *Open, look func(int) slot.View, restart bool) (take side, odd 
 		}
 	}
 	switch {
+	case len(odd) > 0:
+		t.possible = []bool{false, true}
 	case len(gone) == 0:
-		take.possible = []bool{false}
+		t.possible = []bool{false}
 	case len(gone) == 1 && (!slices.Contains(pulsed, gone[0]) || gone[0] == pulsed[len(pulsed)-1]):
 		// The last one pulsed, or one whose INTENT the flash has lost.
 		f, _ := o.offer(gone[0])
-		take = side{possible: []bool{true}, slot: f.Slot, serial: f.BatterySerial}
+		t = take{possible: []bool{true}, slot: f.Slot, serial: f.BatterySerial}
 	default:
 		// Two, or one that was proved to be inside when the next was pulsed.
-		take.possible = []bool{false, true}
+		t.possible = []bool{false, true}
 	}
-	return take, odd
+	return t, odd
 }
 
 // judgeDeposit looks at the deposit slots: a battery of the rider is in, or came
 // back out, or neither. odd are those that hold what they should not.
-func judgeDeposit(o *Open, look func(int) slot.View, restart bool, e *ending) (in, back bool, odd []int) {
+func (e *ending) judgeDeposit(o *Open, look func(int) slot.View, restart bool) (puts []put, odd []int) {
 	pulsed := o.pulsed(protocol.PurposeDeposit)
 	slots := pulsed
 	if restart {
@@ -172,18 +173,21 @@ func judgeDeposit(o *Open, look func(int) slot.View, restart bool, e *ending) (i
 				odd = append(odd, n)
 			}
 		}
-		in = look(d.Slot).Content != slot.Empty
-		return in, !in, odd
+		if len(odd) > 0 {
+			return []put{{in: true}, {back: true}}, odd
+		}
+		in := len(holding) > 0
+		return []put{{in: in, back: !in}}, nil
 	}
 	switch {
 	case len(holding) == 0:
-		return false, false, nil
+		return []put{{}}, nil
 	case len(holding) == 1 && (!slices.Contains(pulsed, holding[0]) || holding[0] == pulsed[len(pulsed)-1]):
 		e.verify = holding[0]
-		return true, false, nil
+		return []put{{in: true}}, nil
 	}
 	// Two, or one that was proved to be empty when the next was pulsed.
-	return true, false, holding
+	return []put{{in: true}, {}}, holding
 }
 
 // holds reports whether a slot still holds the battery that was judged. One that
@@ -227,7 +231,7 @@ func reviewReason(odd []int, look func(int) slot.View) protocol.Reason {
 
 // review ends a swap with more than one explanation: those that the sensors
 // leave open.
-func (e ending) review(why protocol.Reason, in, back bool, took []bool) ending {
+func (e ending) review(why protocol.Reason, puts []put, took []bool) ending {
 	e.closed.Outcome, e.closed.Reason = protocol.OutcomeReview, why
 	k := e.closed.Kind
 	add := func(o protocol.Outcome) {
@@ -235,14 +239,15 @@ func (e ending) review(why protocol.Reason, in, back bool, took []bool) ending {
 			e.closed.Explanations = append(e.closed.Explanations, o)
 		}
 	}
-	for _, t := range took {
-		add(outcomeOf(k, in, back, t))
-		if in { // whose battery it is, is open too
-			add(outcomeOf(k, false, false, t))
+	in := false
+	for _, p := range puts {
+		in = in || p.in
+		for _, t := range took {
+			add(outcomeOf(k, p.in, p.back, t))
 		}
 	}
-	if len(e.closed.Explanations) == 1 { // nothing was put in or taken, but something moved
-		add(outcomeOf(k, !in, false, took[0]))
+	if len(e.closed.Explanations) == 1 { // the kind allows no other, but something moved
+		add(outcomeOf(k, !puts[0].in, false, took[0]))
 	}
 	if in && e.closed.DepositSlot != 0 {
 		e.held = append(e.held, e.closed.DepositSlot)

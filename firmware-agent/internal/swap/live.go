@@ -67,7 +67,7 @@ func (m *Machine) moved(v slot.View) bool {
 	if m.act.purpose == protocol.PurposeDeposit {
 		return v.Content == slot.Mute || v.Content == slot.Identified
 	}
-	return v.Content == slot.Empty
+	return v.Content == slot.Empty || v.Content == slot.Identified && v.Serial != m.act.serial
 }
 
 // notOpened: the door is closed and was not seen open. Within the window that

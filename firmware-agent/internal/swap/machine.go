@@ -38,6 +38,7 @@ type proposal struct {
 // act is the last pulse.
 type act struct {
 	slot       int
+	serial     protocol.BatterySerial // of what the slot held
 	purpose    protocol.Purpose
 	at         time.Duration // decided
 	answered   bool          // the board has spoken, or will not, at answeredAt
@@ -166,7 +167,7 @@ func (m *Machine) open(v slot.View, purpose protocol.Purpose) bool {
 	}
 	m.append(protocol.Intent{SwapID: o.SwapID, Slot: v.Slot, Purpose: purpose, Pulse: done + 1, BatterySerial: v.Serial})
 	m.pulse = &Pulse{Slot: v.Slot, Purpose: purpose}
-	m.act = act{slot: v.Slot, purpose: purpose, at: m.in.Now}
+	m.act = act{slot: v.Slot, serial: v.Serial, purpose: purpose, at: m.in.Now}
 	d := &m.doors[v.Slot]
 	d.licensed, d.opened = true, false
 	m.enter(unlocked)
