@@ -24,14 +24,14 @@ import (
 // cabinetCommand is `simulator cabinet`: the boards of one cabinet for an agent
 // that somebody starts by hand.
 type cabinetCommand struct {
-	ID         string        `help:"Identifier of the cabinet." default:"hb-0001" env:"SWAP_CABINET_ID"`
-	Slots      int           `help:"Number of slots." default:"12" env:"SWAP_SLOTS"`
-	Charged    int           `help:"Charged batteries inside at the start, in the highest slots." default:"8" env:"SWAP_CHARGED"`
-	Baud       int           `help:"Rate of the serial line: bytes take the time that they would take on it." default:"19200" env:"SWAP_BAUD"`
-	DeviceTime time.Duration `help:"How long a board thinks before it answers." default:"5ms" env:"SWAP_DEVICE_TIME"`
-	Link       string        `help:"Make a symbolic link with this name to the pseudo-terminal, as /dev/serial/by-path has." env:"SWAP_LINK"`
-	Speed      float64       `help:"Batteries charge and cool so many times as fast." default:"1" env:"SWAP_SPEED"`
-	Seed       uint64        `help:"Seed of sensors that flap and faults that strike now and then." default:"1" env:"SWAP_SEED"`
+	ID         string        `help:"Identifier of the cabinet." default:"hb-0001"`
+	Slots      int           `help:"Number of slots." default:"12"`
+	Charged    int           `help:"Charged batteries inside at the start, in the highest slots." default:"8"`
+	Baud       int           `help:"Rate of the serial line: bytes take the time that they would take on it." default:"19200"`
+	DeviceTime time.Duration `help:"How long a board thinks before it answers." default:"5ms"`
+	Link       string        `help:"Make a symbolic link with this name to the pseudo-terminal, as /dev/serial/by-path has."`
+	Speed      float64       `help:"Batteries charge and cool so many times as fast." default:"1"`
+	Seed       uint64        `help:"Seed of sensors that flap and faults that strike now and then." default:"1"`
 }
 
 // tellEvery is how often what happened is printed.

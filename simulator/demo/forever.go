@@ -1,0 +1,146 @@
+package demo
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"batteryswap/simulator/console"
+)
+
+// runUntilStopped keeps riders swapping until ctx ends, and serves the page by
+// which a person drives a cabinet.
+func (s *stage) runUntilStopped(ctx context.Context, in io.Reader, out io.Writer) error {
+	you := s.riders[len(s.riders)-1]
+	theirs, yours := s.share()
+	c := s.console(you.id)
+	page, err := s.servePage(c, yours)
+	if err != nil {
+		return err
+	}
+	if err := s.printSign(out, you, yours, page); err != nil {
+		return err
+	}
+	// A read of the terminal cannot be ended; it ends with the program.
+	go talk(in, out, c)
+
+	riding, stop := context.WithCancel(ctx)
+	defer stop()
+	st := s.openStreet(riding, theirs)
+	err = s.keepUp(ctx)
+	fmt.Fprintln(out, "\nstopping …")
+	stop()
+	st.riders.Wait()
+	fmt.Fprintf(out, "%d counted swaps %v\n", st.counted.Load(), st.outcomes)
+	return err
+}
+
+// share leaves the last of several cabinets to the person before the screen.
+func (s *stage) share() (theirs []string, yours string) {
+	for _, c := range s.cabinets {
+		theirs = append(theirs, c.id)
+	}
+	yours = theirs[len(theirs)-1]
+	if len(theirs) > 1 {
+		theirs = theirs[:len(theirs)-1]
+	}
+	return theirs, yours
+}
+
+func (s *stage) console(you string) *console.Console {
+	plugs := map[string]console.Plug{}
+	for _, c := range s.cabinets {
+		plugs[c.id] = c.port
+	}
+	return &console.Console{World: s.world, Person: you, Now: s.now, Plugs: plugs}
+}
+
+// keepUp restarts programs that end by themselves, until ctx ends: what systemd
+// does for them in production.
+func (s *stage) keepUp(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		for _, p := range s.programs() {
+			if err := p.alone(); err != nil {
+				s.log.Error("restarting a program", "err", err)
+				if err := p.start(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+}
+
+// servePage serves the page of the cabinets on the loopback interface.
+func (s *stage) servePage(c *console.Console, yours string) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("serve the cabinets' page: %w", err)
+	}
+	p, err := newPage(c, s.world, s.now, yours)
+	if err != nil {
+		return "", errors.Join(err, l.Close())
+	}
+	server := &http.Server{Handler: p.handler(), ReadHeaderTimeout: 5 * time.Second}
+	var served sync.WaitGroup
+	served.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the cabinets' page ended", "err", err)
+		}
+	})
+	s.onClose(func() error {
+		err := server.Close()
+		served.Wait()
+		return err
+	})
+	return "http://" + l.Addr().String(), nil
+}
+
+func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
+	link := s.public + "/c/" + yours
+	code, err := terminalQR(link)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "\n%s\nDEMO, NOT FOR PRODUCTION: simulated cabinets, everybody signs in with one code,\n"+
+		"%d unlock pulses an hour are allowed (production: 120), physics runs %g times as fast.\n\n",
+		strings.Repeat("─", 78), pulsesInAnHour, s.o.Speed)
+	fmt.Fprintf(out, "%s\nyour page      %s\n  rider        %s\n  code         %s\n", code, link, you.id, s.code)
+	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
+	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.metrics)
+	for _, c := range s.cabinets {
+		fmt.Fprintf(out, "               http://%s/metrics (%s)\n", c.metrics, c.id)
+	}
+	fmt.Fprintf(out, "logs           %s, %s\n", filepath.Join(s.dir, "backend.log"), filepath.Join(s.dir, "hb-*", "agent.log"))
+	fmt.Fprintf(out, "typed here     cabinet %s status, … insert 3, … close 3, help\n", yours)
+	_, err = fmt.Fprintf(out, "Ctrl-C stops everything and leaves nothing behind.\n%s\n", strings.Repeat("─", 78))
+	return err
+}
+
+// talk runs typed lines.
+func talk(in io.Reader, out io.Writer, c *console.Console) {
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		said, err := c.Do(lines.Text())
+		switch {
+		case err != nil:
+			fmt.Fprintln(out, "no:", err)
+		case said != "":
+			fmt.Fprintln(out, said)
+		}
+	}
+}

@@ -1,0 +1,69 @@
+package demo
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"batteryswap/protocol"
+	"batteryswap/simulator/rider"
+)
+
+// Options are what the demo can be told.
+type Options struct {
+	Cabinets, Slots, Riders int
+	// Swaps is how many counted swaps the riders do; 0: they never stop.
+	Swaps int
+	// Exit: compare world and ledger after Swaps, and end.
+	Exit bool
+	// JSON: print the comparison as JSON.
+	JSON       bool
+	Seed       uint64
+	Speed      float64
+	Behaviours []rider.Behaviour
+	// KillAgents and KillBackend are how often the programs are killed, at
+	// moments drawn from the seed.
+	KillAgents, KillBackend int
+	Baud                    int
+	// Keep is a folder for keys, logs and journals that is left behind; "" is a
+	// temporary one that is not.
+	Keep string
+	// Listen is where the riders' pages are served: host:port.
+	Listen string
+	// DatabaseURL and MQTTURL replace what the demo would start.
+	DatabaseURL, MQTTURL string
+	// Programs is the folder of the binaries.
+	Programs string
+}
+
+// Bounds of a demo on one machine.
+const (
+	maxCabinets = 50
+	maxRiders   = 500
+	minSlots    = 4
+)
+
+// Check says everything that is wrong with the options.
+func (o Options) Check() error {
+	var all []error
+	want := func(ok bool, format string, args ...any) {
+		if !ok {
+			all = append(all, fmt.Errorf(format, args...))
+		}
+	}
+	want(o.Cabinets >= 1 && o.Cabinets <= maxCabinets, "--cabinets is %d, expected 1 to %d", o.Cabinets, maxCabinets)
+	want(o.Slots >= minSlots && o.Slots <= protocol.MaxSlots, "--slots is %d, expected %d to %d", o.Slots, minSlots, protocol.MaxSlots)
+	want(o.Riders >= 0 && o.Riders <= maxRiders, "--riders is %d, expected 0 to %d", o.Riders, maxRiders)
+	want(o.Swaps >= 0, "--swaps is %d, expected 0 or more", o.Swaps)
+	want(!o.Exit || o.Swaps > 0 && o.Riders > 0, "--exit needs --swaps and --riders above 0")
+	want(o.Speed > 0, "--speed is %g, expected more than 0", o.Speed)
+	want(o.KillAgents >= 0 && o.KillBackend >= 0, "--kill-agents and --kill-backend: expected 0 or more")
+	want(o.Exit || o.KillAgents+o.KillBackend == 0, "--kill-agents and --kill-backend need --exit")
+	_, _, err := net.SplitHostPort(o.Listen)
+	want(err == nil, "--listen is %q, expected HOST:PORT", o.Listen)
+	return errors.Join(all...)
+}
+
+// chargedPerCabinet is how many of a cabinet's slots hold a charged battery at
+// the start: two thirds.
+func (o Options) chargedPerCabinet() int { return o.Slots * 2 / 3 }

@@ -1,0 +1,472 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"batteryswap/simulator/board"
+	"batteryswap/simulator/pty"
+	"batteryswap/simulator/world"
+)
+
+// stage is everything that runs: what the demo started, in the order of its
+// start.
+type stage struct {
+	o        Options
+	log      *slog.Logger
+	dir      string
+	world    *world.World
+	now      func() time.Duration
+	tools    tools
+	backend  *program
+	url      string // of the backend, for simulated riders
+	public   string // of the same, for phones
+	metrics  string // of the backend
+	code     string // with which riders sign in
+	cabinets []*cabinet
+	riders   []person
+	http     *http.Client
+
+	closers []func() error // run last to first
+	boards  sync.WaitGroup
+}
+
+// cabinet is one simulated cabinet and its real agent.
+type cabinet struct {
+	id      string
+	dir     string
+	port    *pty.Port
+	agent   *program
+	metrics string
+}
+
+// person is a rider of the fleet.
+type person struct {
+	id   string // rider_id; the person's name in the world
+	name string
+}
+
+// onClose pushes what undoes a start.
+func (s *stage) onClose(undo func() error) { s.closers = append(s.closers, undo) }
+
+// close undoes everything, the last first. It may be called twice.
+func (s *stage) close() error {
+	var all []error
+	for len(s.closers) > 0 {
+		last := len(s.closers) - 1
+		undo := s.closers[last]
+		s.closers = s.closers[:last]
+		all = append(all, undo())
+	}
+	return errors.Join(all...)
+}
+
+// Bounds of the start.
+const (
+	readyTimeout   = 60 * time.Second
+	riderTimeout   = 20 * time.Second
+	pulsesInAnHour = 3600 // of the agents' configuration here; production has 120
+)
+
+// build starts everything up to the agents. What was started before an error is
+// undone by close.
+func (s *stage) build(ctx context.Context) error {
+	for _, step := range []struct {
+		what string
+		do   func(context.Context) error
+	}{
+		{"make room", s.makeFolder},
+		{"start the database", s.startDatabase},
+		{"start the broker", s.startBroker},
+		{"make keys and tables", s.prepareBackend},
+		{"put up cabinets", s.putUpCabinets},
+		{"add riders", s.addRiders},
+		{"start the backend", s.startBackend},
+		{"start the agents", s.startAgents},
+	} {
+		s.log.Debug(step.what)
+		if err := step.do(ctx); err != nil {
+			return fmt.Errorf("%s: %w", step.what, err)
+		}
+	}
+	return nil
+}
+
+func (s *stage) makeFolder(context.Context) error {
+	for _, name := range []string{"backend", "firmware-agent"} {
+		if _, err := os.Stat(s.tools.path(name)); err != nil {
+			return fmt.Errorf("%s is missing beside the simulator: build all three programs: %w", name, err)
+		}
+	}
+	if s.o.Keep != "" {
+		if err := os.Mkdir(s.o.Keep, 0o711); err != nil {
+			return fmt.Errorf("--keep wants a folder that does not exist yet: %w", err)
+		}
+		dir, err := filepath.Abs(s.o.Keep)
+		s.dir = dir
+		return err
+	}
+	dir, err := os.MkdirTemp("", "swapdemo")
+	if err != nil {
+		return err
+	}
+	s.dir = dir
+	s.onClose(func() error { return os.RemoveAll(dir) })
+	// The database's own user must get through to its folder.
+	return os.Chmod(dir, 0o711)
+}
+
+func (s *stage) startDatabase(ctx context.Context) error {
+	url := s.o.DatabaseURL
+	if url == "" {
+		server, made, err := startPostgres(ctx, filepath.Join(s.dir, "database"), filepath.Join(s.dir, "postgres.log"))
+		if err != nil {
+			return err
+		}
+		s.onClose(func() error { server.stop(); return nil })
+		url = made
+	}
+	s.tools.env = append(s.tools.env, "DATABASE_URL="+url)
+	return nil
+}
+
+func (s *stage) startBroker(context.Context) error {
+	url := s.o.MQTTURL
+	if url == "" {
+		b, err := startBroker()
+		if err != nil {
+			return err
+		}
+		s.onClose(b.stop)
+		url = b.url
+	}
+	s.tools.env = append(s.tools.env, "MQTT_URL="+url)
+	return nil
+}
+
+func (s *stage) mqttURL() string {
+	for _, e := range s.tools.env {
+		if url, ok := strings.CutPrefix(e, "MQTT_URL="); ok {
+			return url
+		}
+	}
+	return ""
+}
+
+func (s *stage) keys() string { return filepath.Join(s.dir, "keys") }
+
+func (s *stage) prepareBackend(ctx context.Context) error {
+	if _, err := s.tools.run(ctx, "", "backend", "migrate"); err != nil {
+		return err
+	}
+	_, err := s.tools.run(ctx, "", "backend", "keys", "init", "--dir", s.keys())
+	return err
+}
+
+// putUpCabinets makes the cabinets of the world, enrols them and stocks them.
+func (s *stage) putUpCabinets(ctx context.Context) error {
+	var registry strings.Builder
+	registry.WriteString("battery_serial,type\n")
+	for i := range s.o.Cabinets*s.o.chargedPerCabinet() + s.o.Riders + 1 {
+		fmt.Fprintf(&registry, "%s,60V20Ah\n", s.serial(i))
+	}
+	if _, err := s.tools.run(ctx, registry.String(), "backend", "battery", "import", "-"); err != nil {
+		return err
+	}
+	battery := 0
+	for i := range s.o.Cabinets {
+		c := &cabinet{id: fmt.Sprintf("hb-%04d", i+1)}
+		if err := s.world.AddCabinet(c.id, s.o.Slots); err != nil {
+			return err
+		}
+		if err := s.enrol(ctx, c); err != nil {
+			return err
+		}
+		for n := range s.o.chargedPerCabinet() {
+			slot := s.o.Slots - n
+			serial := s.serial(battery)
+			battery++
+			b := world.Battery{Serial: serial, SocPermille: 930 + 10*(n%7)}
+			if err := s.world.PutInSlot(c.id, slot, b); err != nil {
+				return err
+			}
+			_, err := s.tools.run(ctx, "", "backend", "battery", "assign", serial, "--cabinet", c.id, "--slot", fmt.Sprint(slot))
+			if err != nil {
+				return err
+			}
+		}
+		s.cabinets = append(s.cabinets, c)
+	}
+	return nil
+}
+
+// serial is the code of the i-th battery, from 0. In a database that is kept,
+// each demo has batteries of its own.
+func (s *stage) serial(i int) string {
+	if s.o.DatabaseURL == "" {
+		return world.Serial(i + 1)
+	}
+	return world.Serial(int(s.o.Seed%1000)*1000 + i + 1)
+}
+
+// enrol makes a cabinet's key, configuration and serial port.
+func (s *stage) enrol(ctx context.Context, c *cabinet) error {
+	c.dir = filepath.Join(s.dir, c.id)
+	if err := os.Mkdir(c.dir, 0o700); err != nil {
+		return err
+	}
+	keyFile := filepath.Join(c.dir, "device.key")
+	printed, err := s.tools.run(ctx, "", "firmware-agent", "keygen", "--out", keyFile)
+	if err != nil {
+		return err
+	}
+	var key struct {
+		PublicKey string `json:"public_key"`
+	}
+	if err := json.Unmarshal([]byte(printed), &key); err != nil {
+		return fmt.Errorf("firmware-agent keygen: read what it printed: %w", err)
+	}
+	enrol := []string{
+		"cabinet", "enrol", "--id", c.id, "--device-key", key.PublicKey,
+		"--slots", fmt.Sprint(s.o.Slots), "--station", "Demo station", "--street", "Demo street",
+	}
+	if _, err := s.tools.run(ctx, "", "backend", enrol...); err != nil {
+		if s.o.DatabaseURL == "" {
+			return err
+		}
+		// A database that is kept knows the cabinet from the demo before.
+		if _, again := s.tools.run(ctx, "", "backend", append(enrol, "--replace")...); again != nil {
+			return errors.Join(err, again)
+		}
+	}
+	root, err := os.ReadFile(filepath.Join(s.keys(), "root.pub"))
+	if err != nil {
+		return err
+	}
+	link := filepath.Join(c.dir, "usb")
+	if c.port, err = pty.Open(link); err != nil {
+		return err
+	}
+	s.onClose(c.port.Close)
+	if c.metrics, err = freeAddress("127.0.0.1"); err != nil {
+		return err
+	}
+	config := fmt.Sprintf(agentConfig, c.id, filepath.Join(c.dir, "state"), keyFile, strings.TrimSpace(string(root)),
+		filepath.Join(s.keys(), "keys.json"), s.mqttURL(), link, s.o.Baud, s.o.Slots, pulsesInAnHour, c.metrics)
+	return os.WriteFile(filepath.Join(c.dir, "agent.yaml"), []byte(config), 0o600)
+}
+
+const agentConfig = `# A demo's cabinet. max_pulses_per_hour is far above what production allows,
+# because a demo does a day's swaps in minutes.
+cabinet_id: %s
+state_dir: %s
+device_key_file: %s
+root_public_key: %s
+key_list_file: %s
+mqtt: {url: %q}
+serial: {port: %q, baud: %d}
+board: {kind: slotboard, slots: %d}
+limits: {max_pulses_per_hour: %d}
+metrics_listen: %s
+`
+
+// freeAddress finds a port that nobody listens on.
+func freeAddress(host string) (string, error) {
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		return "", fmt.Errorf("find a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// riderID finds the identifier in what `backend rider add` printed.
+func riderID(printed string) (string, error) {
+	id := regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`).FindString(printed)
+	if id == "" {
+		return "", fmt.Errorf("backend rider add: no rider_id in what it printed")
+	}
+	return id, nil
+}
+
+// addRiders adds the riders and gives each a battery. The last is the person
+// before the screen.
+func (s *stage) addRiders(ctx context.Context) error {
+	battery := s.o.Cabinets * s.o.chargedPerCabinet()
+	names := make([]string, 0, s.o.Riders+1)
+	for i := range s.o.Riders {
+		names = append(names, fmt.Sprintf("Demo rider %02d", i+1))
+	}
+	if !s.o.Exit {
+		names = append(names, "You")
+	}
+	for i, name := range names {
+		printed, err := s.tools.run(ctx, "", "backend", "rider", "add", "--name", name)
+		if err != nil {
+			return err
+		}
+		id, err := riderID(printed)
+		if err != nil {
+			return err
+		}
+		serial := s.serial(battery + i)
+		if _, err := s.tools.run(ctx, "", "backend", "battery", "assign", serial, "--rider", id); err != nil {
+			return err
+		}
+		if err := s.world.PutInHands(id, world.Battery{Serial: serial, SocPermille: 310}); err != nil {
+			return err
+		}
+		s.riders = append(s.riders, person{id: id, name: name})
+	}
+	return nil
+}
+
+// startBackend starts `backend serve` and waits until it is ready.
+func (s *stage) startBackend(ctx context.Context) error {
+	listen, err := s.listenAddress()
+	if err != nil {
+		return err
+	}
+	s.url = "http://" + listen
+	s.public = s.url
+	if !loopback(s.o.Listen) {
+		if s.public, err = s.servePhones(s.o.Listen); err != nil {
+			return err
+		}
+	}
+	if s.metrics, err = freeAddress("127.0.0.1"); err != nil {
+		return err
+	}
+	s.code = fmt.Sprintf("%06d", rand.New(rand.NewPCG(s.o.Seed, 1)).IntN(1_000_000))
+	s.backend = &program{
+		name: "backend", path: s.tools.path("backend"), env: append(s.tools.env, "SWAP_RIDER_CODE="+s.code),
+		log: filepath.Join(s.dir, "backend.log"), ending: syscall.SIGTERM,
+		args: []string{
+			"serve", "--key-dir", s.keys(), "--listen", listen, "--metrics-listen", s.metrics, "--public-url", s.public,
+		},
+	}
+	if err := s.backend.start(); err != nil {
+		return err
+	}
+	s.onClose(func() error { s.backend.stop(); return nil })
+	s.world.Note(world.Event{At: s.now(), Kind: world.BackendStarted})
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return until(ctx, 100*time.Millisecond, "the backend is not ready", func() (bool, error) {
+		if err := s.backend.alone(); err != nil {
+			return false, err
+		}
+		return s.get(ctx, "/readyz", nil) == nil, nil
+	})
+}
+
+// listenAddress takes the wanted address, or a free port of its host when the
+// wanted one is taken or 0. The backend itself is never reached from elsewhere.
+func (s *stage) listenAddress() (string, error) {
+	if !loopback(s.o.Listen) {
+		return freeAddress("127.0.0.1")
+	}
+	l, err := net.Listen("tcp", s.o.Listen)
+	if err != nil {
+		host, _, splitErr := net.SplitHostPort(s.o.Listen)
+		if splitErr != nil || !errors.Is(err, syscall.EADDRINUSE) {
+			return "", fmt.Errorf("listen on %s: %w", s.o.Listen, err)
+		}
+		return freeAddress(host)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// get reads a page of the backend.
+func (s *stage) get(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	if err != nil {
+		return err
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("GET %s: status %d", path, resp.StatusCode)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// startAgents starts the boards and the agents, and waits until the backend
+// hears every cabinet and knows of its charged batteries.
+func (s *stage) startAgents(ctx context.Context) error {
+	serving, stop := context.WithCancel(context.Background())
+	s.onClose(func() error { stop(); s.boards.Wait(); return nil })
+	for _, c := range s.cabinets {
+		boards, err := board.New(board.Options{
+			World: s.world, Cabinet: c.id, Now: s.now, Wire: board.Wire{Baud: s.o.Baud, DeviceTime: 5 * time.Millisecond},
+		})
+		if err != nil {
+			return err
+		}
+		s.boards.Go(func() {
+			if err := boards.Serve(serving, c.port); err != nil {
+				s.log.Error("the boards stopped", "cabinet_id", c.id, "err", err)
+			}
+		})
+		c.agent = &program{
+			name: "firmware-agent " + c.id, path: s.tools.path("firmware-agent"),
+			args: []string{"run", "--config", filepath.Join(c.dir, "agent.yaml")},
+			log:  filepath.Join(c.dir, "agent.log"), ending: syscall.SIGTERM,
+		}
+		if err := s.startAgent(c); err != nil {
+			return err
+		}
+		s.onClose(func() error { c.agent.stop(); return nil })
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	return until(ctx, 200*time.Millisecond, "not every cabinet is heard of", func() (bool, error) {
+		for _, c := range s.cabinets {
+			if err := c.agent.alone(); err != nil {
+				return false, err
+			}
+		}
+		return s.allHeard(ctx), nil
+	})
+}
+
+func (s *stage) startAgent(c *cabinet) error {
+	s.world.Note(world.Event{At: s.now(), Kind: world.AgentStarted, Cabinet: c.id})
+	return c.agent.start()
+}
+
+// allHeard asks the backend for its cabinets.
+func (s *stage) allHeard(ctx context.Context) bool {
+	for _, c := range s.cabinets {
+		var heard struct {
+			Reachable bool `json:"reachable"`
+			Charged   int  `json:"charged"`
+		}
+		if err := s.get(ctx, "/api/v1/cabinets/"+c.id, &heard); err != nil || !heard.Reachable || heard.Charged == 0 {
+			return false
+		}
+	}
+	return true
+}
