@@ -1,0 +1,46 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+// ErrNotFound says that there is no such thing, or that it is not this rider's:
+// the two look the same from outside.
+var ErrNotFound = errors.New("not found")
+
+// ErrCabinetOffline says that a message could not be sent to a cabinet.
+var ErrCabinetOffline = errors.New("the cabinet cannot be reached")
+
+// Books is what the pages need of the backend. Errors but the two above mean
+// that it cannot answer now.
+type Books interface {
+	// Scan asks a cabinet for a swap and returns at once. The same idempotency
+	// key answers what it answered before.
+	Scan(context.Context, swap.Scan) (swap.View, *swap.Refusal, error)
+	// Swap is one swap of this rider.
+	Swap(context.Context, swap.RiderID, protocol.SwapID) (swap.View, error)
+	// Watch is sent to when a swap may have changed, until the returned
+	// function is called.
+	Watch(protocol.SwapID) (<-chan struct{}, func())
+	// Wish passes on "I closed the door".
+	Wish(context.Context, protocol.CabinetID, protocol.SwapID) error
+
+	Cabinets(context.Context) ([]swap.CabinetView, error)
+	Cabinet(context.Context, protocol.CabinetID) (swap.CabinetView, error)
+	Rider(context.Context, swap.RiderID) (swap.RiderView, error)
+
+	CreateSession(ctx context.Context, rider swap.RiderID, tokenHash []byte, expires time.Time) error
+	SessionRider(ctx context.Context, tokenHash []byte) (swap.RiderID, error)
+}
+
+// SignIn proves who a rider is.
+type SignIn interface {
+	// Rider says whose identifier and code these are. False means that they
+	// belong to nobody; which of the two is wrong is not said.
+	Rider(ctx context.Context, id, code string) (swap.RiderID, bool, error)
+}

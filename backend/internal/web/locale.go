@@ -1,0 +1,68 @@
+package web
+
+import (
+	"embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+//go:embed locales
+var localeFiles embed.FS
+
+// languages are those that pages exist in; the first is what is shown to who
+// asks for none of them.
+var languages = [...]string{"zh", "en"}
+
+// texts are all texts of one language.
+type texts map[string]string
+
+func loadTexts(lang string) (texts, error) {
+	b, err := localeFiles.ReadFile("locales/" + lang + ".json")
+	if err != nil {
+		return nil, fmt.Errorf("texts of %s: %w", lang, err)
+	}
+	t := texts{}
+	if err := json.Unmarshal(b, &t); err != nil {
+		return nil, fmt.Errorf("texts of %s: %w", lang, err)
+	}
+	return t, nil
+}
+
+// text is the text of a key. A key without a text is shown as it is: a test
+// demands a text for everything that can be shown.
+func (t texts) text(key string) string {
+	if s, ok := t[key]; ok {
+		return s
+	}
+	return key
+}
+
+// number is the text of a key with a number in the place of what stands for it.
+func (t texts) number(key, place string, n any) string {
+	if p, ok := n.(*int); ok {
+		n = *p
+	}
+	return strings.ReplaceAll(t.text(key), place, fmt.Sprint(n))
+}
+
+const languageCookie = "lang"
+
+// language is what a request asks for: ?lang=, else the cookie, else the first
+// known one of Accept-Language.
+func language(r *http.Request) string {
+	asked := []string{r.URL.Query().Get("lang")}
+	if c, err := r.Cookie(languageCookie); err == nil {
+		asked = append(asked, c.Value)
+	}
+	asked = append(asked, strings.Split(r.Header.Get("Accept-Language"), ",")...)
+	for _, a := range asked {
+		for _, l := range languages {
+			if tag, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(a)), ";"); tag == l || strings.HasPrefix(tag, l+"-") {
+				return l
+			}
+		}
+	}
+	return languages[0]
+}

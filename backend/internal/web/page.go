@@ -1,0 +1,140 @@
+package web
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"net/http"
+
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+//go:embed templates static
+var pageFiles embed.FS
+
+// pages renders templates in every language.
+type pages struct {
+	byLanguage map[string]*template.Template
+	policy     string // Content-Security-Policy
+	script     []byte
+}
+
+func loadPages() (*pages, error) {
+	style, err := pageFiles.ReadFile("static/style.css")
+	if err != nil {
+		return nil, fmt.Errorf("style: %w", err)
+	}
+	script, err := pageFiles.ReadFile("static/live.js")
+	if err != nil {
+		return nil, fmt.Errorf("script: %w", err)
+	}
+	sum := sha256.Sum256(style)
+	p := &pages{
+		byLanguage: map[string]*template.Template{},
+		policy: "default-src 'self'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+			"'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+		script: script,
+	}
+	for _, lang := range languages {
+		t, err := loadTexts(lang)
+		if err != nil {
+			return nil, err
+		}
+		p.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
+			"t": t.text, "tn": t.number,
+			"style": func() template.CSS { return template.CSS(style) },
+		}).ParseFS(pageFiles, "templates/*.html")
+		if err != nil {
+			return nil, fmt.Errorf("templates: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// What a page shows.
+const (
+	showSignIn  = "signin"
+	showCabinet = "cabinet"
+	showSwap    = "swap"
+	showMessage = "message"
+)
+
+// page is what the templates need.
+type page struct {
+	Show      string
+	CabinetID protocol.CabinetID
+	Cabinet   swap.CabinetView
+	Rider     swap.RiderView
+	OpenSwap  string // where the rider's open swap is shown
+	Key       string // idempotency key of the forms of this page
+
+	SignInWrong, SignInClosed bool
+	SignInRider               string
+
+	Swap    *swap.View
+	Events  string // where the event stream is
+	Refresh int    // s; 0: never
+	CanWish bool
+	Wished  bool
+
+	Message string // key of a text
+}
+
+// Icon says by shape what the text says in words.
+func (p page) Icon() string {
+	if p.Swap == nil {
+		return "⚠"
+	}
+	if p.Swap.State != swap.StateClosed {
+		switch p.Swap.Step {
+		case swap.StepDeposit, swap.StepReopen:
+			return "⬇"
+		case swap.StepDispense, swap.StepReturn:
+			return "⬆"
+		default:
+			return "⏳"
+		}
+	}
+	switch p.Swap.Outcome {
+	case protocol.OutcomeSwapped, protocol.OutcomeOwedTaken, protocol.OutcomeIssued, protocol.OutcomeHandedBack:
+		return "✔"
+	case protocol.OutcomeReview:
+		return "👤"
+	default:
+		return "⚠"
+	}
+}
+
+// render answers with a template in the language of the request.
+func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name string, p page) {
+	lang := language(r)
+	var b bytes.Buffer
+	if err := w.pages.byLanguage[lang].ExecuteTemplate(&b, name, p); err != nil {
+		requestFrom(r.Context()).cause = fmt.Errorf("render: %w", err)
+		http.Error(rw, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
+		return
+	}
+	h := rw.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Content-Security-Policy", w.pages.policy)
+	h.Set("Vary", "Accept-Language, Cookie")
+	if asked := r.URL.Query().Get("lang"); asked == lang {
+		http.SetCookie(rw, &http.Cookie{
+			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(sessionLife.Seconds()),
+			Secure: w.https, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		})
+	}
+	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+		h.Set("Retry-After", retryAfter)
+	}
+	rw.WriteHeader(status)
+	_, _ = rw.Write(b.Bytes()) // the phone is gone: nobody to tell
+}
+
+func (w *Web) message(rw http.ResponseWriter, r *http.Request, status int, cabinet protocol.CabinetID, text string) {
+	w.render(rw, r, status, "page", page{Show: showMessage, CabinetID: cabinet, Message: text})
+}
