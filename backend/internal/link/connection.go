@@ -24,7 +24,8 @@ const (
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = 10 * time.Second
 	// steady is how long a connection lasts before the wait starts anew.
-	steady = 30 * time.Second
+	steady       = 30 * time.Second
+	flushTimeout = time.Second
 	// quiesceMS is what a last message gets to leave, in ms.
 	quiesceMS = 250
 	// subscriptionRefused is the return code of a SUBACK (MQTT 3.1.1, 3.9.3).
@@ -42,6 +43,7 @@ type connection struct {
 	receive func(topic string, payload []byte, retained bool)
 
 	client    atomic.Pointer[mqtt.Client] // nil while down
+	last      mqtt.Token                  // of publish; used by the sender alone
 	accepting atomic.Bool
 	kick      chan struct{} // accepting changed
 }
@@ -107,9 +109,14 @@ var errLost = errors.New("connection lost")
 // once is one connection, from dialling to its loss.
 func (c *connection) once(ctx context.Context) error {
 	lost := make(chan error, 1)
-	client := mqtt.NewClient(c.options(ctx, lost))
-	if err := waitFor(ctx, client.Connect()); err != nil {
-		client.Disconnect(0)
+	var socket atomic.Pointer[net.Conn]
+	client := mqtt.NewClient(c.options(ctx, lost, &socket))
+	token := client.Connect()
+	if err := waitFor(ctx, token); err != nil {
+		if conn := socket.Load(); conn != nil {
+			_ = (*conn).Close() // a broker that says nothing is waited for no longer
+		}
+		<-token.Done()
 		return fmt.Errorf("connect to %s: %w", c.url.Redacted(), err)
 	}
 	defer client.Disconnect(quiesceMS)
@@ -138,7 +145,7 @@ func (c *connection) once(ctx context.Context) error {
 	}
 }
 
-func (c *connection) options(ctx context.Context, lost chan<- error) *mqtt.ClientOptions {
+func (c *connection) options(ctx context.Context, lost chan<- error, socket *atomic.Pointer[net.Conn]) *mqtt.ClientOptions {
 	o := mqtt.NewClientOptions()
 	o.AddBroker(c.url.String())
 	o.SetClientID(clientID(c.name))
@@ -157,7 +164,17 @@ func (c *connection) options(ctx context.Context, lost chan<- error) *mqtt.Clien
 	o.SetPingTimeout(pingTimeout)
 	o.SetWriteTimeout(writeTimeout)
 	o.SetConnectTimeout(connectTimeout)
-	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return c.dial(ctx) })
+	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+		conn, err := c.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		socket.Store(&conn)
+		if ctx.Err() != nil {
+			_ = conn.Close() // who stops us may have looked before
+		}
+		return conn, nil
+	})
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) { c.receive(m.Topic(), m.Payload(), m.Retained()) })
 	o.SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	return o
@@ -209,12 +226,20 @@ func (c *connection) publish(topic string, payload []byte) error {
 	if client == nil {
 		return mqtt.ErrNotConnected
 	}
-	token := (*client).Publish(topic, 1, false, payload)
+	c.last = (*client).Publish(topic, 1, false, payload)
 	select {
-	case <-token.Done():
-		return token.Error()
+	case <-c.last.Done():
+		return c.last.Error()
 	default:
 		return nil
+	}
+}
+
+// flush waits until the broker has what was published: closing a socket with
+// answers unread throws away what the other side has not read yet.
+func (c *connection) flush() {
+	if c.last != nil && c.up() {
+		c.last.WaitTimeout(flushTimeout)
 	}
 }
 

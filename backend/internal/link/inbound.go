@@ -103,7 +103,7 @@ func (l *Link) handle(ctx context.Context, m message) {
 	if ctx.Err() != nil {
 		return
 	}
-	if !l.o.Ring.loaded() {
+	if !l.o.Ring.Loaded() {
 		l.drop(ResultNoKeys, m.cabinet, errors.New("the database was not reachable yet"))
 		return
 	}

@@ -162,6 +162,9 @@ func (l *Link) Accept(yes bool) {
 // Connected reports whether both connections are up.
 func (l *Link) Connected() bool { return l.records.up() && l.telemetry.up() }
 
+// CanPublish reports whether a message would leave now.
+func (l *Link) CanPublish() bool { return l.records.up() }
+
 // Drain takes in no more messages and returns when those taken in are handled,
 // or when ctx ends. Publish goes on working.
 func (l *Link) Drain(ctx context.Context) {
@@ -183,6 +186,7 @@ func (l *Link) Stop(ctx context.Context) {
 	}
 	l.stopOnce.Do(func() { close(l.flushing) })
 	l.sender.Wait()
+	l.records.flush()
 	l.cancelConnections()
 	l.connections.Wait()
 	l.cancelHandlers()

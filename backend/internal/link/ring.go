@@ -15,8 +15,8 @@ type Ring struct {
 // Replace puts all keys in. The map must not be changed afterwards.
 func (r *Ring) Replace(keys map[protocol.CabinetID][]ed25519.PublicKey) { r.keys.Store(&keys) }
 
-// loaded reports whether keys were ever put in.
-func (r *Ring) loaded() bool { return r.keys.Load() != nil }
+// Loaded reports whether keys were ever put in.
+func (r *Ring) Loaded() bool { return r.keys.Load() != nil }
 
 // known reports whether the cabinet has any key.
 func (r *Ring) known(id protocol.CabinetID) bool {

@@ -221,7 +221,7 @@ type cabinetInput struct {
 	CabinetID string `path:"cabinet_id" pattern:"^[a-z0-9-]{4,24}$"`
 }
 
-type cabinetOutput struct{ Body cabinetDetailBody }
+type cabinetOutput struct{ Body cabinetBody }
 
 func (w *Web) getCabinet(ctx context.Context, in *cabinetInput) (*cabinetOutput, error) {
 	c, err := w.o.Books.Cabinet(ctx, protocol.CabinetID(in.CabinetID))

@@ -165,6 +165,20 @@ func TestScanBecomesSwap(t *testing.T) {
 	require.Equal(t, 409, resp.StatusCode)
 }
 
+func TestKeyOfAnotherScan(t *testing.T) {
+	s := newSite(t)
+	s.books.onScan = func(swap.Scan) (swap.View, *swap.Refusal, error) { return swap.View{}, nil, ErrKeyReused }
+	resp, body := s.ask(t, "POST", "/api/v1/swaps", s.token(t, riderA), `{"cabinet_id":"hb-0001"}`, "Idempotency-Key: k")
+	require.Equal(t, 422, resp.StatusCode)
+	require.Contains(t, body, problemRoot+"key-reused")
+	p := newPhone(t, s)
+	p.open("/c/hb-0001")
+	p.submit("/sign-in", "rider_id", string(riderA), "code", "letmein")
+	p.submit("/swaps")
+	require.Equal(t, "/c/hb-0001", p.at)
+	require.Equal(t, 200, p.status)
+}
+
 func TestEveryReasonHasAStatus(t *testing.T) {
 	s := newSite(t)
 	a := s.token(t, riderA)

@@ -16,7 +16,10 @@ var ErrNotFound = errors.New("not found")
 // ErrCabinetOffline says that a message could not be sent to a cabinet.
 var ErrCabinetOffline = errors.New("the cabinet cannot be reached")
 
-// Books is what the pages need of the backend. Errors but the two above mean
+// ErrKeyReused says that an idempotency key was used before, for another scan.
+var ErrKeyReused = errors.New("the idempotency key was used for another scan")
+
+// Books is what the pages need of the backend. Errors but the three above mean
 // that it cannot answer now.
 type Books interface {
 	// Scan asks a cabinet for a swap and returns at once. The same idempotency

@@ -90,6 +90,10 @@ func asProblem(err error) error {
 		return nil
 	case errors.Is(err, ErrNotFound):
 		return problemNotFound()
+	case errors.Is(err, ErrKeyReused):
+		p := problem(http.StatusUnprocessableEntity, "key-reused", "Idempotency key reused", "want a new key for a new scan")
+		p.Errors = []FieldError{{Location: "header.Idempotency-Key", Message: err.Error()}}
+		return p
 	case errors.Is(err, ErrCabinetOffline):
 		p := problemUnavailable()
 		p.Detail, p.Reason = err.Error(), protocol.ReasonCabinetOffline

@@ -199,6 +199,8 @@ func (w *Web) postSwap(rw http.ResponseWriter, r *http.Request) {
 		RiderID: rider, CabinetID: id, HandBack: r.PostForm.Get("hand_back") == "yes", IdempotencyKey: key,
 	})
 	switch {
+	case errors.Is(err, ErrKeyReused):
+		w.toCabinet(rw, r) // a page of the browser's history: show a fresh one
 	case err != nil:
 		w.pageFailed(rw, r, id, err)
 	case refusal != nil:

@@ -47,6 +47,7 @@ type cabinetBody struct {
 	Charged      int                `json:"charged" doc:"Batteries to take"`
 	Empty        int                `json:"empty" doc:"Slots to put one in"`
 	SwapOpen     bool               `json:"swap_open" doc:"Somebody swaps here now"`
+	Inventory    []slotBody         `json:"inventory,omitempty" doc:"Of one cabinet only"`
 }
 
 // slotBody is a slot as anybody may see it: no serial.
@@ -61,11 +62,6 @@ type slotBody struct {
 	AgeMS    *int64            `json:"age_ms,omitempty" doc:"Of door and presence when the cabinet reported them"`
 }
 
-type cabinetDetailBody struct {
-	cabinetBody
-	Inventory []slotBody `json:"inventory"`
-}
-
 func cabinetJSON(c swap.CabinetView) cabinetBody {
 	b := cabinetBody{
 		CabinetID: c.CabinetID, Station: c.Station, Street: c.Street, Reachable: c.Reachable,
@@ -78,8 +74,8 @@ func cabinetJSON(c swap.CabinetView) cabinetBody {
 	return b
 }
 
-func cabinetDetailJSON(c swap.CabinetView) cabinetDetailBody {
-	b := cabinetDetailBody{cabinetBody: cabinetJSON(c), Inventory: make([]slotBody, 0, len(c.Inventory))}
+func cabinetDetailJSON(c swap.CabinetView) cabinetBody {
+	b := cabinetJSON(c)
 	for _, s := range c.Inventory {
 		b.Inventory = append(b.Inventory, slotBody{
 			Slot: s.Slot, Door: s.Door, Presence: s.Presence, Soc: s.Soc, Charging: s.Charging,
