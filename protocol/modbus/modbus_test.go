@@ -72,10 +72,8 @@ func TestVendorRaw(t *testing.T) {
 		})
 	}
 	relay := modbus.Raw{Body: unhex(t, "01 05 02 00 00 07"), Length: 8, Echo: 6}
-	_, err := relay.DecodeReply(unhex(t, "01 05 02 00 00 07 8D B0"))
-	require.NoError(t, err)
-	_, err = relay.DecodeReply(modbus.AppendCRC(unhex(t, "01 05 02 00 00 00")))
-	require.ErrorIs(t, err, modbus.ErrEcho, "a slave that silently answers 0000 did not pulse")
+	require.NoError(t, relay.Accept(unhex(t, "01 05 02 00 00 07 8D B0")))
+	require.ErrorIs(t, relay.Accept(modbus.AppendCRC(unhex(t, "01 05 02 00 00 00"))), modbus.ErrEcho, "a slave that silently answers 0000 did not pulse")
 	charger := modbus.Raw{Body: unhex(t, "01 4D 03 20 00 08"), Length: 21, Echo: 2}
 	data, err := charger.DecodeReply(modbus.AppendCRC(append([]byte{1, 0x4D}, make([]byte, 17)...)))
 	require.NoError(t, err)
@@ -107,7 +105,7 @@ func TestReplies(t *testing.T) {
 	for _, c := range cases {
 		frame, err := c.reply.Append(nil)
 		require.NoError(t, err)
-		require.Len(t, frame, c.request.WireLen())
+		require.Len(t, frame, c.request.ExpectedLen())
 		got, err := c.request.DecodeReply(frame)
 		require.NoError(t, err)
 		require.Equal(t, c.reply, got)
@@ -158,6 +156,11 @@ func TestForeignReplies(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := c.request.DecodeReply(modbus.AppendCRC(unhex(t, c.body)))
 			require.ErrorIs(t, err, c.want)
+			if err := c.request.Accept(modbus.AppendCRC(unhex(t, c.body))); c.want == modbus.IllegalValue {
+				require.NoError(t, err, "a refusal is a reply")
+			} else {
+				require.ErrorIs(t, err, c.want)
+			}
 		})
 	}
 }
@@ -191,7 +194,7 @@ func TestBadRequests(t *testing.T) {
 	require.ErrorIs(t, err, modbus.ErrFunction)
 	_, err = modbus.DecodeRequest(modbus.AppendCRC(unhex(t, "01 03 00 00 00 01 00")))
 	require.ErrorIs(t, err, modbus.ErrLength)
-	require.Zero(t, modbus.Request{Function: modbus.WriteRegister}.WireLen(), "nobody answers a broadcast")
+	require.Zero(t, modbus.Request{Function: modbus.WriteRegister}.ExpectedLen(), "nobody answers a broadcast")
 	_, err = modbus.Reply{Unit: 1, Function: 4}.Append(nil)
 	require.ErrorIs(t, err, modbus.ErrRange)
 	_, err = modbus.Reply{Unit: 1, Function: 7}.Append(nil)

@@ -39,8 +39,8 @@ func (w Raw) Append(dst []byte) ([]byte, error) {
 	return append(dst, AppendCRC(bytes.Clone(w.Body))...), nil
 }
 
-// WireLen is how long the reply is.
-func (w Raw) WireLen() int { return w.Length }
+// ExpectedLen is how long the reply is.
+func (w Raw) ExpectedLen() int { return w.Length }
 
 // ReplyLen is how long the reply that starts with prefix is: 0 when more bytes
 // are needed to tell, an error when it cannot be the reply.
@@ -53,6 +53,12 @@ func (w Raw) ReplyLen(prefix []byte) (int, error) {
 		return 0, nil
 	}
 	return w.Length, nil
+}
+
+// Accept says whether a whole frame is the reply.
+func (w Raw) Accept(frame []byte) error {
+	_, err := w.DecodeReply(frame)
+	return err
 }
 
 // DecodeReply checks a whole reply and gives what stands between the echo and

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -72,9 +73,9 @@ func (r Reply) Append(dst []byte) ([]byte, error) {
 	return append(dst, AppendCRC(frame)...), nil
 }
 
-// WireLen is how long the reply to the request is when it is not a refusal, in
+// ExpectedLen is how long the reply to the request is when it is not a refusal, in
 // bytes. It is 0 for a broadcast.
-func (q Request) WireLen() int {
+func (q Request) ExpectedLen() int {
 	switch {
 	case q.Unit == Broadcast:
 		return 0
@@ -102,7 +103,7 @@ func (q Request) ReplyLen(prefix []byte) (int, error) {
 	case f != q.Function:
 		return 0, fmt.Errorf("modbus reply: %w: %d, expected %d", ErrFunction, f, q.Function)
 	}
-	want := q.WireLen()
+	want := q.ExpectedLen()
 	if q.Function > ReadInput {
 		return want, nil
 	}
@@ -113,6 +114,16 @@ func (q Request) ReplyLen(prefix []byte) (int, error) {
 		return 0, fmt.Errorf("modbus reply: %w: byte count %d, expected %d", ErrLength, n, want-readReplyHead-crcLen)
 	}
 	return want, nil
+}
+
+// Accept says whether a whole frame is the reply to the request, be it a refusal.
+func (q Request) Accept(frame []byte) error {
+	_, err := q.DecodeReply(frame)
+	var refusal Exception
+	if errors.As(err, &refusal) {
+		return nil
+	}
+	return err
 }
 
 // DecodeReply reads a whole reply to the request. It accepts a frame only when

@@ -204,11 +204,15 @@ func TestMarkersAndLimits(t *testing.T) {
 	require.Equal(t, slotboard.Slot{}, back, "what does not fit is unknown")
 
 	image[slotboard.RegSoc] = 1001
+	image[slotboard.RegVoltage], image[slotboard.RegVoltage+1] = 0x8000, 0
+	image[slotboard.RegCurrent], image[slotboard.RegCurrent+1] = 0x7FFF, 0
 	image[slotboard.RegSerial] = 0x4200
 	image[slotboard.RegSerial+1] = 0x4242
 	back, err = slotboard.DecodeSlot(image[:])
 	require.NoError(t, err)
 	require.Equal(t, slotboard.Value{}, back.Fast.SocPermille, "a soc above 100 %")
+	require.Equal(t, slotboard.Value{}, back.Fast.VoltageMV, "a voltage of 2 MV")
+	require.Equal(t, slotboard.Value{}, back.Fast.CurrentMA)
 	require.Empty(t, back.Identity.Serial, "a code with a hole")
 	for i := range 12 {
 		image[int(slotboard.RegSerial)+i] = 0xFFFF

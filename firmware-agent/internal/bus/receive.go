@@ -1,0 +1,95 @@
+package bus
+
+import (
+	"bytes"
+	"fmt"
+	"time"
+)
+
+// garbageShown is how many bytes of garbage an error shows.
+const garbageShown = 16
+
+// receive collects bytes until the reply to j is among them. The reply is
+// complete when its length says so: nobody waits for silence.
+func (o *owner) receive(j *job, sent time.Time) ([]byte, error) {
+	deadline := sent.Add(o.timing.timeout(len(j.request), j.exchange.ExpectedLen()))
+	// The reply cannot be complete earlier than this.
+	nap(sent.Add(o.timing.wire(len(j.request) + j.exchange.ExpectedLen())))
+	got := 0
+	for {
+		wait := time.Until(deadline)
+		if wait <= 0 || got == len(o.buffer) {
+			return nil, o.noReply(j, got)
+		}
+		n, err := o.read(wait, o.buffer[got:])
+		if err != nil {
+			return nil, err
+		}
+		got += n
+		start, end, missing := o.find(j, o.buffer[:got])
+		if end > 0 {
+			if discarded := got - (end - start); discarded > 0 {
+				o.bus.count(func(s *Stats) { s.DiscardedBytes += uint64(discarded) })
+			}
+			return bytes.Clone(o.buffer[start:end]), nil
+		}
+		nap(time.Now().Add(o.timing.wire(missing)))
+	}
+}
+
+// find looks for the reply at every offset, for noise, an echo or a late reply
+// may stand before it. end is 0 when there is none; missing is how many bytes
+// at least are still to come.
+func (o *owner) find(j *job, got []byte) (start, end, missing int) {
+	first := 0
+	echoed := bytes.HasPrefix(got, j.request)
+	if o.echoing && echoed {
+		// A reply to a write looks like the request: do not take the echo for it.
+		first = len(j.request)
+	}
+	for i := first; i < len(got); i++ {
+		n, err := j.exchange.ReplyLen(got[i:])
+		if err != nil || n > maxFrame {
+			continue
+		}
+		if rest := n - (len(got) - i); n == 0 || rest > 0 {
+			if missing == 0 || rest < missing {
+				missing = max(rest, 0)
+			}
+			continue
+		}
+		if j.exchange.Accept(got[i:i+n]) == nil {
+			o.learnEcho(echoed, i, len(j.request))
+			return i, i + n, 0
+		}
+	}
+	return 0, 0, missing
+}
+
+// learnEcho remembers whether the adapter repeats what is sent: it does when the
+// request stood before the reply, it does not when a reply came without.
+func (o *owner) learnEcho(echoed bool, start, request int) {
+	repeats := echoed && start >= request
+	if repeats && !o.echoing {
+		o.log.Warn("the serial adapter repeats what is sent; its echo is left out")
+	}
+	o.echoing = repeats
+}
+
+func (o *owner) noReply(j *job, got int) error {
+	if got == 0 {
+		return ErrTimeout
+	}
+	o.bus.count(func(s *Stats) { s.DiscardedBytes += uint64(got) })
+	if bytes.Equal(o.buffer[:got], j.request) {
+		return fmt.Errorf("%w: only an echo of the request", ErrTimeout)
+	}
+	return fmt.Errorf("%w: % X (%d bytes)", ErrGarbled, o.buffer[:min(got, garbageShown)], got)
+}
+
+// nap sleeps until shortly before t. It saves a wake-up for each byte.
+func nap(t time.Time) {
+	if d := time.Until(t) - napMargin; d > 0 {
+		time.Sleep(d)
+	}
+}
