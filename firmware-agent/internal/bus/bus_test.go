@@ -77,20 +77,11 @@ const device = 50 * time.Millisecond
 func start(t *testing.T, baud int) *rig {
 	t.Helper()
 	r := &rig{board: &board{dead: map[uint8]bool{}}}
-	r.line = newLine(baud, r.board)
+	r.line = drivertest.NewLine(baud, r.board)
 	open := func() (bus.Line, error) { return r.line, nil }
 	r.Bus = newBus(t, baud, open)
 	t.Cleanup(func() { require.Empty(t, r.line.Violations()) })
 	return r
-}
-
-func newLine(baud int, d drivertest.Device) *drivertest.Line {
-	l := &drivertest.Line{Device: d, Char: time.Second * 10 / time.Duration(baud)}
-	l.Gap = l.Char * 7 / 2
-	if baud > 19200 {
-		l.Gap = 1750 * time.Microsecond
-	}
-	return l
 }
 
 func newBus(t *testing.T, baud int, open bus.Opener) *bus.Bus {
@@ -395,7 +386,7 @@ func (p *ports) open() (bus.Line, error) {
 	if p.err != nil {
 		return nil, p.err
 	}
-	l := newLine(19200, p.board)
+	l := drivertest.NewLine(19200, p.board)
 	p.lines = append(p.lines, l)
 	return l, nil
 }
@@ -480,7 +471,7 @@ func TestWriteBlockedForEver(t *testing.T) {
 
 func TestCloseDuringStuckWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		line := newLine(19200, &board{})
+		line := drivertest.NewLine(19200, &board{})
 		line.Stuck = make(chan struct{})
 		b, err := bus.New(bus.Config{Open: func() (bus.Line, error) { return line, nil }, Baud: 19200, CharBits: 10,
 			Log: slog.New(slog.DiscardHandler)})
@@ -500,7 +491,7 @@ func TestCloseDuringStuckWrite(t *testing.T) {
 func TestWriteFails(t *testing.T) {
 	for _, want := range []error{syscall.EIO, syscall.EBADF, errors.New("short")} {
 		synctest.Test(t, func(t *testing.T) {
-			line := newLine(19200, &board{})
+			line := drivertest.NewLine(19200, &board{})
 			b := newBus(t, 19200, func() (bus.Line, error) { return &failing{Line: line, err: want}, nil })
 			_, err := b.Modbus(t.Context(), bus.Poll, read(1, 16))
 			require.ErrorIs(t, err, want)

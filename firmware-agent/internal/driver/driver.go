@@ -1,16 +1,18 @@
-// Package driver is what the agent asks of a board, and the explicit table of
-// the kinds of board that there are.
+// Package driver is what the agent asks of a board, whatever its kind.
 //
-// It knows no bytes: each kind has a folder of its own. It gives the Poller,
-// which reads a cabinet's slots in turn and backs off from a dead one. A driver
-// reports what the board said and decides nothing; every value that the board
-// does not know is absent.
+// It knows no bytes: each kind has a folder of its own, and the explicit table
+// of the kinds stands where they are wired, in package agent. It gives the
+// Poller, which reads a cabinet's slots in turn and backs off from a dead one. It
+// needs a Board on a bus. A driver reports what the board said and decides
+// nothing; every value that the board does not know is absent.
 package driver
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
+	"batteryswap/firmware-agent/internal/bus"
 	"batteryswap/firmware-agent/internal/slot"
 )
 
@@ -19,8 +21,9 @@ import (
 // goroutines: the bus runs one request at a time, an unlock before any poll.
 type Board interface {
 	// Start puts the outputs into their safe state (charging off, the board's
-	// own watchdog set) and learns each slot's last lock sequence. It never
-	// moves a lock. It goes on past a dead slot and joins the errors.
+	// own watchdog set). It never moves a lock. It goes on past a dead slot and
+	// joins the errors; Poll does the same for a slot that was dead at Start, or
+	// whose board was reset since.
 	Start(ctx context.Context) error
 	// Poll reads one slot. An error means that nothing is known of it.
 	Poll(ctx context.Context, slotNumber int) (slot.Reading, error)
@@ -33,6 +36,25 @@ type Board interface {
 	Unlock(ctx context.Context, slotNumber int) error
 	// Charge switches charging of a slot on or off.
 	Charge(ctx context.Context, slotNumber int, on bool) error
+}
+
+// Options is what a board of any kind is opened with.
+type Options struct {
+	Bus *bus.Bus
+	// Slots is the number of slots; their numbers go from 1 to it.
+	Slots int
+	// Now is the agent's monotonic clock.
+	Now func() time.Duration
+	Log *slog.Logger
+}
+
+// Kind is one kind of board that the agent can drive.
+type Kind struct {
+	// Name is the kind's name in the configuration.
+	Name string
+	// MaxSlots is how many slots one line of this kind can have.
+	MaxSlots int
+	Open     func(Options) (Board, error)
 }
 
 // CabinetReading is what the cabinet's own board said in one poll.
@@ -50,4 +72,7 @@ type CabinetReading struct {
 	UpperTemp      slot.Value // 0.1 °C
 	LowerTemp      slot.Value // 0.1 °C
 	BackupMV       slot.Value
+	// Alive is the board's own counter, +1 each second: it stands still when the
+	// board is frozen and answers stale data.
+	Alive uint16
 }

@@ -34,6 +34,8 @@ type Line struct {
 	Char, Gap, DeviceTime time.Duration
 	// Fault, when set, changes what a board sends: n counts the requests from 0.
 	Fault func(n int, request, reply []byte) []Burst
+	// Lose, when set, says that a request does not reach the board.
+	Lose func(n int) bool
 	// MaxWrite, when set, makes writes short.
 	MaxWrite int
 	// Stuck, when set, blocks a write until it is closed.
@@ -55,6 +57,17 @@ type Line struct {
 type flyingByte struct {
 	at    time.Time
 	value byte
+}
+
+// NewLine makes a line of that baud, 8N1, with a board at its end that answers as
+// soon as the line's timing allows.
+func NewLine(baud int, d Device) *Line {
+	l := &Line{Device: d, Char: time.Second * 10 / time.Duration(baud)}
+	l.Gap = l.Char * 7 / 2
+	if baud > 19200 {
+		l.Gap = 1750 * time.Microsecond
+	}
+	return l
 }
 
 // enter and leave notice two goroutines in the line at once.
@@ -159,6 +172,12 @@ func (l *Line) Write(p []byte) (int, error) {
 	}
 	l.lastByte = l.lastByte.Add(time.Duration(len(p)) * l.Char)
 	l.received = append(l.received, p...)
+	if l.Lose != nil && l.Lose(l.requests) {
+		request := l.received
+		l.received = nil
+		l.answer(request, nil)
+		return len(p), nil
+	}
 	consumed, reply := l.Device.Answer(l.received)
 	if consumed > 0 {
 		request := slices.Clone(l.received[:consumed])

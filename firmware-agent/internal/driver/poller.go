@@ -1,0 +1,237 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"batteryswap/firmware-agent/internal/bus"
+	"batteryswap/firmware-agent/internal/slot"
+)
+
+// Bounds of polling.
+const (
+	// OfflineAfter is how many misses in a row make a board offline.
+	OfflineAfter = 3
+	// probeCost times what a probe took is how long the next one waits, so that
+	// one dead board costs at most a twentieth of the line's time.
+	probeCost = 20
+	// probePause is the least time between two probes of an offline board.
+	probePause = time.Second
+	// shortestCycle bounds how often a small cabinet on a fast line is polled.
+	shortestCycle = 20 * time.Millisecond
+	// downPause is the shortest cycle while the line itself is down.
+	downPause = 250 * time.Millisecond
+	// watchEvery is after how many other slots the watched ones are read again.
+	watchEvery = 4
+)
+
+// Report is the outcome of one poll.
+type Report struct {
+	// Slot is the slot's number; 0 is the cabinet's own board.
+	Slot int
+	// At is when the poll ended, on the agent's monotonic clock.
+	At time.Duration
+	// Err is why nothing is known; Reading and Cabinet are then zero.
+	Err error
+	// Misses counts the polls in a row that failed; 0 after a good one.
+	Misses int
+	// Reading is what the board said when Slot is not 0.
+	Reading slot.Reading
+	// Cabinet is what the board said when Slot is 0.
+	Cabinet CabinetReading
+}
+
+// PollerOptions is what a Poller needs.
+type PollerOptions struct {
+	Board Board
+	Slots int
+	// Interval is the time from one cycle's start to the next at rest.
+	Interval time.Duration
+	// Report takes each outcome. It is called by the goroutine of Run and must
+	// not block: the line waits for it.
+	Report func(Report)
+	// Now is the agent's monotonic clock.
+	Now func() time.Duration
+	Log *slog.Logger
+}
+
+// Poller reads the slots of a cabinet in turn, and its own board once a cycle.
+type Poller struct {
+	options PollerOptions
+	boards  []backOff // by slot number; 0 is the cabinet's own board
+	probed  bool      // a probe failed in this cycle
+	down    bool      // every poll of this cycle failed for the line itself
+	changed chan struct{}
+
+	mu    sync.Mutex
+	hurry bool
+	watch []int
+}
+
+// backOff is what is remembered of a board that does not answer.
+type backOff struct {
+	misses  int
+	probeAt time.Duration
+}
+
+// NewPoller makes a poller. Run runs it.
+func NewPoller(o PollerOptions) *Poller {
+	return &Poller{options: o, boards: make([]backOff, o.Slots+1), changed: make(chan struct{}, 1)}
+}
+
+// Hurry makes the poller start each cycle as soon as the last has ended, or, at
+// rest, every Interval. Any goroutine may call it.
+func (p *Poller) Hurry(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hurry = on
+	p.nudge()
+}
+
+// Watch names the slots that are read more often than the others while in a
+// hurry; none are by default. Any goroutine may call it.
+func (p *Poller) Watch(slots ...int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.watch = slices.DeleteFunc(slices.Clone(slots), func(n int) bool { return n < 1 || n > p.options.Slots })
+	p.nudge()
+}
+
+func (p *Poller) nudge() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Poller) hurried() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hurry
+}
+
+// Run starts the board and polls until ctx ends. A board or a line that is not
+// there is reported, and polled until it is.
+func (p *Poller) Run(ctx context.Context) {
+	if err := p.options.Board.Start(ctx); err != nil && ctx.Err() == nil {
+		p.options.Log.Warn("some slots did not start; they are tried again", "err", err)
+	}
+	for ctx.Err() == nil {
+		began := p.options.Now()
+		p.cycle(ctx)
+		p.rest(ctx, began)
+	}
+}
+
+// cycle polls every board once, and the watched slots in between.
+func (p *Poller) cycle(ctx context.Context) {
+	p.probed, p.down = false, true
+	since := 0
+	for n := 1; n <= p.options.Slots && ctx.Err() == nil; n++ {
+		p.poll(ctx, n)
+		if since++; since < watchEvery {
+			continue
+		}
+		since = 0
+		for _, w := range p.watched(n) {
+			p.poll(ctx, w)
+		}
+	}
+	p.poll(ctx, 0)
+}
+
+// watched is the slots to read again after slot n.
+func (p *Poller) watched(n int) []int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.hurry {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(p.watch), func(w int) bool { return w == n })
+}
+
+// poll polls one board, unless it is offline and its time has not come.
+func (p *Poller) poll(ctx context.Context, n int) {
+	b := &p.boards[n]
+	began := p.options.Now()
+	offline := b.misses >= OfflineAfter
+	if ctx.Err() != nil || offline && (p.probed || began < b.probeAt) {
+		return
+	}
+	r := p.ask(ctx, n)
+	if r.Err != nil && ctx.Err() != nil {
+		return // the poller was stopped: nothing was missed
+	}
+	switch {
+	case r.Err == nil:
+		p.down = false
+		if offline {
+			p.options.Log.Info("board answers again", "slot", n)
+		}
+		*b = backOff{}
+	case lineDown(r.Err):
+		r.Misses = b.misses + 1 // and the board is not to blame
+	default:
+		p.down = false
+		p.probed = p.probed || offline
+		b.misses++
+		b.probeAt = r.At + max(probePause, probeCost*(r.At-began))
+		r.Misses = b.misses
+		if b.misses == OfflineAfter {
+			p.options.Log.Warn("board does not answer", "slot", n, "err", r.Err)
+		}
+	}
+	p.options.Report(r)
+}
+
+func (p *Poller) ask(ctx context.Context, n int) Report {
+	r := Report{Slot: n}
+	if n == 0 {
+		r.Cabinet, r.Err = p.options.Board.PollCabinet(ctx)
+	} else {
+		r.Reading, r.Err = p.options.Board.Poll(ctx, n)
+	}
+	r.At = p.options.Now()
+	if r.Err != nil {
+		r.Reading, r.Cabinet = slot.Reading{}, CabinetReading{}
+	}
+	return r
+}
+
+// lineDown says that a poll failed before the board was asked.
+func lineDown(err error) bool {
+	for _, e := range []error{bus.ErrDown, bus.ErrStuck, bus.ErrNoisy, bus.ErrQueueFull, bus.ErrClosed} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// rest waits for the next cycle's start.
+func (p *Poller) rest(ctx context.Context, began time.Duration) {
+	for ctx.Err() == nil {
+		pause := p.options.Interval
+		if p.hurried() {
+			pause = shortestCycle
+		}
+		if p.down {
+			pause = max(pause, downPause)
+		}
+		wait := began + pause - p.options.Now()
+		if wait <= 0 {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-p.changed:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
