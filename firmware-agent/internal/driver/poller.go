@@ -159,7 +159,7 @@ func (p *Poller) poll(ctx context.Context, n int) {
 	b := &p.boards[n]
 	began := p.options.Now()
 	offline := b.misses >= OfflineAfter
-	if ctx.Err() != nil || offline && (p.probed || began < b.probeAt) {
+	if ctx.Err() != nil || offline && !p.mayProbe(n, began) {
 		return
 	}
 	r := p.ask(ctx, n)
@@ -186,6 +186,21 @@ func (p *Poller) poll(ctx context.Context, n int) {
 		}
 	}
 	p.options.Report(r)
+}
+
+// mayProbe says whether an offline board is asked now: one probe a cycle may
+// fail, and the longest overdue board has the turn. When it answers, the next
+// one follows in the same cycle.
+func (p *Poller) mayProbe(n int, now time.Duration) bool {
+	if p.probed || now < p.boards[n].probeAt {
+		return false
+	}
+	for _, b := range p.boards {
+		if b.misses >= OfflineAfter && b.probeAt < p.boards[n].probeAt {
+			return false
+		}
+	}
+	return true
 }
 
 func (p *Poller) ask(ctx context.Context, n int) Report {

@@ -214,14 +214,26 @@ func TestDeadBoards(t *testing.T) {
 func TestOneProbeEachCycle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, 6)
-		r.board.fail(errDead, 2, 3, 5)
+		r.board.fail(errDead, 1, 2, 3, 5, 6)
 		time.Sleep(20 * time.Second)
-		inSecond := map[time.Duration]int{}
-		for _, report := range r.during(time.Minute) {
+		inSecond, back := map[time.Duration]int{}, map[int]int{}
+		reports := r.during(time.Minute)
+		for _, report := range reports {
 			if report.Err != nil {
 				inSecond[report.At.Truncate(time.Second)]++
 			}
 		}
+		for _, n := range []int{1, 2, 3, 5, 6} {
+			_, missed := polls(reports, n)
+			require.InDelta(t, 12, missed, 1, "slot %d has its turn", n)
+		}
+		r.board.fail(nil, 1, 2, 3, 5, 6)
+		time.Sleep(3 * time.Second)
+		for _, report := range r.during(2 * time.Second) {
+			require.NoError(t, report.Err, "they come back together")
+			back[report.Slot]++
+		}
+		require.Equal(t, map[int]int{0: 2, 1: 2, 2: 2, 3: 2, 4: 2, 5: 2, 6: 2}, back)
 		require.Greater(t, len(inSecond), 50)
 		for second, probes := range inSecond {
 			require.Equal(t, 1, probes, "%v", second)
