@@ -15,7 +15,7 @@ const (
 	uuid       = "github.com/google/uuid"
 	prometheus = "github.com/prometheus/client_golang"
 	broker     = "github.com/mochi-mqtt/server/v2"
-	pty        = "github.com/creack/pty"
+	ptyLibrary = "github.com/creack/pty"
 	serialPort = "go.bug.st/serial"
 	yaml       = "go.yaml.in/yaml/v3"
 	browser    = "github.com/chromedp"
@@ -46,7 +46,7 @@ func rows() []row {
 		{
 			packages: []string{"firmware-agent/agent"},
 			allowed:  []string{"firmware-agent/internal/...", "protocol/...", prometheus, serialPort, "golang.org/x/sys"},
-			inTests:  []string{pty, broker, paho},
+			inTests:  []string{ptyLibrary, broker, paho},
 		},
 		{
 			packages: []string{"firmware-agent/internal/swap", "firmware-agent/internal/charging"},
@@ -56,7 +56,7 @@ func rows() []row {
 			packages: []string{"firmware-agent/internal/slot"},
 			allowed:  []string{"protocol"},
 		},
-		{packages: []string{"firmware-agent/internal/bus"}, allowed: []string{"protocol/..."}, inTests: []string{pty, serialPort}},
+		{packages: []string{"firmware-agent/internal/bus"}, allowed: []string{"protocol/..."}, inTests: []string{ptyLibrary, serialPort}},
 		{packages: []string{"firmware-agent/internal/journal"}, allowed: []string{"protocol/..."}},
 		{
 			packages: []string{"firmware-agent/internal/driver"},
@@ -65,7 +65,7 @@ func rows() []row {
 		{
 			packages: []string{"firmware-agent/internal/driver/..."},
 			allowed:  []string{"protocol/...", "firmware-agent/internal/driver/...", "firmware-agent/internal/bus", "firmware-agent/internal/slot"},
-			inTests:  []string{pty, serialPort},
+			inTests:  []string{ptyLibrary, serialPort},
 		},
 		{packages: []string{"firmware-agent/internal/screen"}, allowed: []string{"protocol", qrCode}},
 		{
@@ -104,7 +104,7 @@ func rows() []row {
 
 		{
 			packages: []string{"simulator/..."},
-			allowed:  []string{"protocol/...", "simulator/...", broker, pty, qrCode, kong, "golang.org/x/sys"},
+			allowed:  []string{"protocol/...", "simulator/...", broker, ptyLibrary, qrCode, kong, "golang.org/x/sys"},
 			inTests:  []string{"firmware-agent/agent", "backend/fleet", browser, paho},
 		},
 	}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"batteryswap/simulator/process"
 	"batteryswap/simulator/world"
 )
 
@@ -35,9 +36,9 @@ type audit struct {
 // readBooks asks the backend to audit its books.
 func (s *stage) readBooks(ctx context.Context) (audit, error) {
 	var a audit
-	printed, err := s.tools.run(ctx, "", "backend", "audit", "--json")
+	printed, err := s.tools.Run(ctx, "", "backend", "audit", "--json")
 	// Status 1 says that the audit found differences: they are printed.
-	if err != nil && (exitStatus(err) != 1 || printed == "") {
+	if err != nil && (process.ExitStatus(err) != 1 || printed == "") {
 		return a, err
 	}
 	if err := json.Unmarshal([]byte(printed), &a); err != nil {

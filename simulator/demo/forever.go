@@ -75,9 +75,9 @@ func (s *stage) keepUp(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		for _, p := range s.programs() {
-			if err := p.alone(); err != nil {
+			if err := p.Alone(); err != nil {
 				s.log.Error("restarting a program", "err", err)
-				if err := p.start(); err != nil {
+				if err := p.Start(); err != nil {
 					return err
 				}
 			}

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"batteryswap/simulator/process"
 	"batteryswap/simulator/world"
 )
 
@@ -49,7 +50,7 @@ func (s *stage) doKills(ctx context.Context, plan []kill) error {
 	first := len(s.world.Events(0))
 	for i, k := range plan {
 		var at world.Event
-		err := until(ctx, killEvery, "the next kill", func() (bool, error) {
+		err := process.Until(ctx, killEvery, "the next kill", func() (bool, error) {
 			happened := s.world.Events(0)[first:]
 			if len(happened) < k.afterEvents {
 				return false, nil
@@ -75,13 +76,13 @@ func (s *stage) doKills(ctx context.Context, plan []kill) error {
 func (s *stage) kill(ctx context.Context, k kill, at world.Event) error {
 	if k.backend {
 		s.log.Info("kill -9", "event", "backend")
-		s.backend.kill()
+		s.backend.Kill()
 		s.world.Note(world.Event{At: s.now(), Kind: world.BackendKilled})
 		if err := pause(ctx, k.down); err != nil {
 			return err
 		}
 		s.world.Note(world.Event{At: s.now(), Kind: world.BackendStarted})
-		return s.backend.start()
+		return s.backend.Start()
 	}
 	c := s.cabinets[0]
 	for _, other := range s.cabinets {
@@ -90,7 +91,7 @@ func (s *stage) kill(ctx context.Context, k kill, at world.Event) error {
 		}
 	}
 	s.log.Info("kill -9", "event", "agent", "cabinet_id", c.id)
-	c.agent.kill()
+	c.agent.Kill()
 	s.world.Note(world.Event{At: s.now(), Kind: world.AgentKilled, Cabinet: c.id})
 	if err := pause(ctx, k.down); err != nil {
 		return err

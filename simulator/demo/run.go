@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"batteryswap/simulator/process"
 	"batteryswap/simulator/rider"
 	"batteryswap/simulator/world"
 )
@@ -35,7 +36,7 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 	s := &stage{
 		o: o, log: log, now: func() time.Duration { return time.Since(start) },
 		world: world.New(rand.New(rand.NewPCG(o.Seed, 0)), o.Speed),
-		tools: tools{dir: o.Programs},
+		tools: process.Tools{Dir: o.Programs},
 		http:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Riders + 1}},
 	}
 	defer func() {
@@ -194,7 +195,7 @@ func (s *stage) watch(ctx context.Context, ended <-chan struct{}) []string {
 		case <-ticker.C:
 		}
 		for _, p := range s.programs() {
-			if err := p.alone(); err != nil {
+			if err := p.Alone(); err != nil {
 				return []string{err.Error()}
 			}
 		}
@@ -206,8 +207,8 @@ func (s *stage) watch(ctx context.Context, ended <-chan struct{}) []string {
 	}
 }
 
-func (s *stage) programs() []*program {
-	all := []*program{s.backend}
+func (s *stage) programs() []*process.Program {
+	all := []*process.Program{s.backend}
 	for _, c := range s.cabinets {
 		all = append(all, c.agent)
 	}
@@ -219,7 +220,7 @@ func (s *stage) settle(ctx context.Context) (rows []Row, books audit, err error)
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
 	var last error
-	err = until(ctx, auditEvery, "the books do not become equal to the world", func() (bool, error) {
+	err = process.Until(ctx, auditEvery, "the books do not become equal to the world", func() (bool, error) {
 		if books, last = s.readBooks(ctx); last != nil {
 			return false, nil
 		}

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"batteryswap/simulator/board"
+	"batteryswap/simulator/process"
 	"batteryswap/simulator/pty"
 	"batteryswap/simulator/world"
 )
@@ -30,8 +31,8 @@ type stage struct {
 	dir      string
 	world    *world.World
 	now      func() time.Duration
-	tools    tools
-	backend  *program
+	tools    process.Tools
+	backend  *process.Program
 	url      string // of the backend, for simulated riders
 	public   string // of the same, for phones
 	metrics  string // of the backend
@@ -49,7 +50,7 @@ type cabinet struct {
 	id      string
 	dir     string
 	port    *pty.Port
-	agent   *program
+	agent   *process.Program
 	metrics string
 }
 
@@ -107,7 +108,7 @@ func (s *stage) build(ctx context.Context) error {
 
 func (s *stage) makeFolder(context.Context) error {
 	for _, name := range []string{"backend", "firmware-agent"} {
-		if _, err := os.Stat(s.tools.path(name)); err != nil {
+		if _, err := os.Stat(s.tools.Path(name)); err != nil {
 			return fmt.Errorf("%s is missing beside the simulator: build all three programs: %w", name, err)
 		}
 	}
@@ -132,14 +133,14 @@ func (s *stage) makeFolder(context.Context) error {
 func (s *stage) startDatabase(ctx context.Context) error {
 	url := s.o.DatabaseURL
 	if url == "" {
-		server, made, err := startPostgres(ctx, filepath.Join(s.dir, "database"), filepath.Join(s.dir, "postgres.log"))
+		server, made, err := process.StartPostgres(ctx, filepath.Join(s.dir, "database"), filepath.Join(s.dir, "postgres.log"))
 		if err != nil {
 			return err
 		}
-		s.onClose(func() error { server.stop(); return nil })
+		s.onClose(func() error { server.Stop(); return nil })
 		url = made
 	}
-	s.tools.env = append(s.tools.env, "DATABASE_URL="+url)
+	s.tools.Env = append(s.tools.Env, "DATABASE_URL="+url)
 	return nil
 }
 
@@ -153,12 +154,12 @@ func (s *stage) startBroker(context.Context) error {
 		s.onClose(b.stop)
 		url = b.url
 	}
-	s.tools.env = append(s.tools.env, "MQTT_URL="+url)
+	s.tools.Env = append(s.tools.Env, "MQTT_URL="+url)
 	return nil
 }
 
 func (s *stage) mqttURL() string {
-	for _, e := range s.tools.env {
+	for _, e := range s.tools.Env {
 		if url, ok := strings.CutPrefix(e, "MQTT_URL="); ok {
 			return url
 		}
@@ -169,10 +170,10 @@ func (s *stage) mqttURL() string {
 func (s *stage) keys() string { return filepath.Join(s.dir, "keys") }
 
 func (s *stage) prepareBackend(ctx context.Context) error {
-	if _, err := s.tools.run(ctx, "", "backend", "migrate"); err != nil {
+	if _, err := s.tools.Run(ctx, "", "backend", "migrate"); err != nil {
 		return err
 	}
-	_, err := s.tools.run(ctx, "", "backend", "keys", "init", "--dir", s.keys())
+	_, err := s.tools.Run(ctx, "", "backend", "keys", "init", "--dir", s.keys())
 	return err
 }
 
@@ -183,7 +184,7 @@ func (s *stage) putUpCabinets(ctx context.Context) error {
 	for i := range s.o.Cabinets*s.o.chargedPerCabinet() + s.o.Riders + 1 {
 		fmt.Fprintf(&registry, "%s,60V20Ah\n", s.serial(i))
 	}
-	if _, err := s.tools.run(ctx, registry.String(), "backend", "battery", "import", "-"); err != nil {
+	if _, err := s.tools.Run(ctx, registry.String(), "backend", "battery", "import", "-"); err != nil {
 		return err
 	}
 	battery := 0
@@ -203,7 +204,7 @@ func (s *stage) putUpCabinets(ctx context.Context) error {
 			if err := s.world.PutInSlot(c.id, slot, b); err != nil {
 				return err
 			}
-			_, err := s.tools.run(ctx, "", "backend", "battery", "assign", serial, "--cabinet", c.id, "--slot", fmt.Sprint(slot))
+			_, err := s.tools.Run(ctx, "", "backend", "battery", "assign", serial, "--cabinet", c.id, "--slot", fmt.Sprint(slot))
 			if err != nil {
 				return err
 			}
@@ -229,7 +230,7 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 		return err
 	}
 	keyFile := filepath.Join(c.dir, "device.key")
-	printed, err := s.tools.run(ctx, "", "firmware-agent", "keygen", "--out", keyFile)
+	printed, err := s.tools.Run(ctx, "", "firmware-agent", "keygen", "--out", keyFile)
 	if err != nil {
 		return err
 	}
@@ -243,12 +244,12 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 		"cabinet", "enrol", "--id", c.id, "--device-key", key.PublicKey,
 		"--slots", fmt.Sprint(s.o.Slots), "--station", "Demo station", "--street", "Demo street",
 	}
-	if _, err := s.tools.run(ctx, "", "backend", enrol...); err != nil {
+	if _, err := s.tools.Run(ctx, "", "backend", enrol...); err != nil {
 		if s.o.DatabaseURL == "" {
 			return err
 		}
 		// A database that is kept knows the cabinet from the demo before.
-		if _, again := s.tools.run(ctx, "", "backend", append(enrol, "--replace")...); again != nil {
+		if _, again := s.tools.Run(ctx, "", "backend", append(enrol, "--replace")...); again != nil {
 			return errors.Join(err, again)
 		}
 	}
@@ -261,7 +262,7 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 		return err
 	}
 	s.onClose(c.port.Close)
-	if c.metrics, err = freeAddress("127.0.0.1"); err != nil {
+	if c.metrics, err = process.FreeAddress("127.0.0.1"); err != nil {
 		return err
 	}
 	config := fmt.Sprintf(agentConfig, c.id, filepath.Join(c.dir, "state"), keyFile, strings.TrimSpace(string(root)),
@@ -282,16 +283,6 @@ board: {kind: slotboard, slots: %d}
 limits: {max_pulses_per_hour: %d}
 metrics_listen: %s
 `
-
-// freeAddress finds a port that nobody listens on.
-func freeAddress(host string) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
 
 // riderID finds the identifier in what `backend rider add` printed.
 func riderID(printed string) (string, error) {
@@ -314,7 +305,7 @@ func (s *stage) addRiders(ctx context.Context) error {
 		names = append(names, "You")
 	}
 	for i, name := range names {
-		printed, err := s.tools.run(ctx, "", "backend", "rider", "add", "--name", name)
+		printed, err := s.tools.Run(ctx, "", "backend", "rider", "add", "--name", name)
 		if err != nil {
 			return err
 		}
@@ -323,7 +314,7 @@ func (s *stage) addRiders(ctx context.Context) error {
 			return err
 		}
 		serial := s.serial(battery + i)
-		if _, err := s.tools.run(ctx, "", "backend", "battery", "assign", serial, "--rider", id); err != nil {
+		if _, err := s.tools.Run(ctx, "", "backend", "battery", "assign", serial, "--rider", id); err != nil {
 			return err
 		}
 		if err := s.world.PutInHands(id, world.Battery{Serial: serial, SocPermille: 310}); err != nil {
@@ -347,26 +338,26 @@ func (s *stage) startBackend(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.metrics, err = freeAddress("127.0.0.1"); err != nil {
+	if s.metrics, err = process.FreeAddress("127.0.0.1"); err != nil {
 		return err
 	}
 	s.code = fmt.Sprintf("%06d", rand.New(rand.NewPCG(s.o.Seed, 1)).IntN(1_000_000))
-	s.backend = &program{
-		name: "backend", path: s.tools.path("backend"), env: append(s.tools.env, "SWAP_RIDER_CODE="+s.code),
-		log: filepath.Join(s.dir, "backend.log"), ending: syscall.SIGTERM,
-		args: []string{
+	s.backend = &process.Program{
+		Name: "backend", Path: s.tools.Path("backend"), Env: append(s.tools.Env, "SWAP_RIDER_CODE="+s.code),
+		Log: filepath.Join(s.dir, "backend.log"), Ending: syscall.SIGTERM,
+		Args: []string{
 			"serve", "--key-dir", s.keys(), "--listen", listen, "--metrics-listen", s.metrics, "--public-url", s.public,
 		},
 	}
-	if err := s.backend.start(); err != nil {
+	if err := s.backend.Start(); err != nil {
 		return err
 	}
-	s.onClose(func() error { s.backend.stop(); return nil })
+	s.onClose(func() error { s.backend.Stop(); return nil })
 	s.world.Note(world.Event{At: s.now(), Kind: world.BackendStarted})
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	return until(ctx, 100*time.Millisecond, "the backend is not ready", func() (bool, error) {
-		if err := s.backend.alone(); err != nil {
+	return process.Until(ctx, 100*time.Millisecond, "the backend is not ready", func() (bool, error) {
+		if err := s.backend.Alone(); err != nil {
 			return false, err
 		}
 		return s.get(ctx, "/readyz", nil) == nil, nil
@@ -377,7 +368,7 @@ func (s *stage) startBackend(ctx context.Context) error {
 // wanted one is taken or 0. The backend itself is never reached from elsewhere.
 func (s *stage) listenAddress() (string, error) {
 	if !loopback(s.o.Listen) {
-		return freeAddress("127.0.0.1")
+		return process.FreeAddress("127.0.0.1")
 	}
 	l, err := net.Listen("tcp", s.o.Listen)
 	if err != nil {
@@ -385,7 +376,7 @@ func (s *stage) listenAddress() (string, error) {
 		if splitErr != nil || !errors.Is(err, syscall.EADDRINUSE) {
 			return "", fmt.Errorf("listen on %s: %w", s.o.Listen, err)
 		}
-		return freeAddress(host)
+		return process.FreeAddress(host)
 	}
 	defer l.Close()
 	return l.Addr().String(), nil
@@ -430,21 +421,21 @@ func (s *stage) startAgents(ctx context.Context) error {
 				s.log.Error("the boards stopped", "cabinet_id", c.id, "err", err)
 			}
 		})
-		c.agent = &program{
-			name: "firmware-agent " + c.id, path: s.tools.path("firmware-agent"),
-			args: []string{"run", "--config", filepath.Join(c.dir, "agent.yaml")},
-			log:  filepath.Join(c.dir, "agent.log"), ending: syscall.SIGTERM,
+		c.agent = &process.Program{
+			Name: "firmware-agent " + c.id, Path: s.tools.Path("firmware-agent"),
+			Args: []string{"run", "--config", filepath.Join(c.dir, "agent.yaml")},
+			Log:  filepath.Join(c.dir, "agent.log"), Ending: syscall.SIGTERM,
 		}
 		if err := s.startAgent(c); err != nil {
 			return err
 		}
-		s.onClose(func() error { c.agent.stop(); return nil })
+		s.onClose(func() error { c.agent.Stop(); return nil })
 	}
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	return until(ctx, 200*time.Millisecond, "not every cabinet is heard of", func() (bool, error) {
+	return process.Until(ctx, 200*time.Millisecond, "not every cabinet is heard of", func() (bool, error) {
 		for _, c := range s.cabinets {
-			if err := c.agent.alone(); err != nil {
+			if err := c.agent.Alone(); err != nil {
 				return false, err
 			}
 		}
@@ -454,7 +445,7 @@ func (s *stage) startAgents(ctx context.Context) error {
 
 func (s *stage) startAgent(c *cabinet) error {
 	s.world.Note(world.Event{At: s.now(), Kind: world.AgentStarted, Cabinet: c.id})
-	return c.agent.start()
+	return c.agent.Start()
 }
 
 // allHeard asks the backend for its cabinets.

@@ -17,20 +17,36 @@ import (
 // serverReady is how long a new server may take to answer.
 const serverReady = 60 * time.Second
 
-// postgresBinaries finds the folder of the machine's newest initdb.
+// postgresBinaries finds the folder of the machine's newest PostgreSQL: Debian's,
+// or the one that the search path leads to.
 func postgresBinaries() (string, error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil {
+		return "", fmt.Errorf("find PostgreSQL: %w", err)
+	}
+	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
 	if path, err := exec.LookPath("initdb"); err == nil {
-		// A link in the PATH may stand alone: the others are beside its target.
+		// A link to one program does not bring the others along.
 		if path, err = filepath.EvalSymlinks(path); err == nil {
-			return filepath.Dir(path), nil
+			found = append(found, path)
 		}
 	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if err != nil || len(found) == 0 {
-		return "", errors.New("PostgreSQL is missing: install it (Debian: apt-get install postgresql) or set DATABASE_URL")
+	for _, initdb := range found {
+		if dir := filepath.Dir(initdb); complete(dir) {
+			return dir, nil
+		}
 	}
-	slices.SortFunc(found, func(a, b string) int { return version(a) - version(b) })
-	return filepath.Dir(found[len(found)-1]), nil
+	return "", errors.New("PostgreSQL is missing: install it (Debian: apt-get install postgresql) or set DATABASE_URL")
+}
+
+// complete reports whether a folder has all that the demo runs.
+func complete(dir string) bool {
+	for _, name := range []string{"initdb", "postgres", "pg_isready"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // version is the N of /usr/lib/postgresql/N/bin/initdb.

@@ -3,51 +3,80 @@ package process
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
-func TestServersStartAndStop(t *testing.T) {
-	// A folder of ours alone would keep out the user of the database.
-	dir, err := os.MkdirTemp("", "process")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o711)) //nolint:gosec // as above
-	db, url, err := StartPostgres(t.Context(), filepath.Join(dir, "db"), filepath.Join(dir, "db.log"))
-	require.NoError(t, err)
-	require.Contains(t, url, dir)
-	mqtt, address, err := StartMosquitto(t.Context(), dir, "")
-	require.NoError(t, err)
-	require.NotEmpty(t, address)
-	for _, p := range []*Program{db, mqtt} {
-		require.NoError(t, p.Alone())
-		p.Stop()
-		require.NoError(t, p.Alone(), "it was told to")
-		p.Stop()
+const patience = 30 * time.Second
+
+func TestProgramIsKilledStoppedAndWatched(t *testing.T) {
+	p := &Program{
+		Name: "sleeper", Path: "/bin/sh", Args: []string{"-c", "echo started; exec sleep 600"},
+		Log: filepath.Join(t.TempDir(), "log"), Ending: syscall.SIGTERM,
 	}
+	require.NoError(t, p.Start())
+	require.NoError(t, p.Alone())
+	p.Kill()
+	require.NoError(t, p.Alone(), "it was we who ended it")
+	require.NoError(t, p.Start())
+	pid := p.cmd.Process.Pid
+	p.Stop()
+	p.Stop()
+	require.ErrorIs(t, syscall.Kill(pid, 0), syscall.ESRCH)
+
+	p.Args = []string{"-c", "echo no such file >&2; exit 3"}
+	require.NoError(t, p.Start())
+	<-p.done
+	require.ErrorContains(t, p.Alone(), "exit status 3")
+	require.ErrorContains(t, p.Alone(), "no such file")
 }
 
-func TestProgramTellsHowItEnded(t *testing.T) {
-	log := filepath.Join(t.TempDir(), "log")
-	p := &Program{Name: "sh", Path: "/bin/sh", Args: []string{"-c", "echo out of paper; exit 3"}, Log: log}
+// A program that ignores the polite signal is killed.
+func TestProgramThatWillNotStop(t *testing.T) {
+	p := &Program{
+		Name: "deaf", Path: "/bin/sh", Args: []string{"-c", "trap '' TERM; echo deaf; while :; do sleep 1; done"},
+		Log: filepath.Join(t.TempDir(), "log"), Ending: syscall.SIGTERM,
+	}
 	require.NoError(t, p.Start())
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	var ended error
-	require.NoError(t, Until(ctx, time.Millisecond, "sh does not end", func() (bool, error) {
-		ended = p.Alone()
-		return ended != nil, nil
-	}))
-	require.ErrorContains(t, ended, "exit status 3")
-	require.ErrorContains(t, ended, "out of paper")
+	require.Eventually(t, func() bool { return strings.Contains(Tail(p.Log), "deaf") }, patience, 10*time.Millisecond)
+	require.False(t, p.end(syscall.SIGTERM, 200*time.Millisecond))
+	p.Kill()
+	<-p.done
+}
 
-	stubborn := &Program{Name: "sh", Path: "/bin/sh", Args: []string{"-c", "trap '' TERM; while :; do sleep 1; done"}, Log: log}
-	require.NoError(t, stubborn.Start())
-	stubborn.Kill()
-	require.NoError(t, stubborn.Alone())
+func TestThrowawayPostgres(t *testing.T) {
+	room, err := os.MkdirTemp("", "swaptest")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(room, 0o711))
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(room)) })
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	p, url, err := StartPostgres(ctx, filepath.Join(room, "database"), filepath.Join(room, "log"))
+	require.NoError(t, err)
+	bin, err := postgresBinaries()
+	require.NoError(t, err)
+	said, err := exec.CommandContext(ctx, filepath.Join(bin, "psql"), "-AtX", "-c", "show fsync", url).CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	require.Equal(t, "on", strings.TrimSpace(string(said)), "commits are commits here too")
+	p.Stop()
+	require.Error(t, exec.CommandContext(ctx, filepath.Join(bin, "pg_isready"), "-q", "-h", filepath.Join(room, "database")).Run())
+}
+
+func TestThrowawayMosquitto(t *testing.T) {
+	p, address, err := StartMosquitto(t.Context(), t.TempDir(), "")
+	require.NoError(t, err)
+	require.NotEmpty(t, address)
+	require.NoError(t, p.Alone())
+	p.Stop()
+	require.NoError(t, p.Alone(), "it was told to")
+	_, _, err = StartMosquitto(t.Context(), t.TempDir(), "no_such_setting true\n")
+	require.ErrorContains(t, err, "no_such_setting", "the error quotes the broker")
 }
 
 func TestToolsQuoteTheComplaint(t *testing.T) {
