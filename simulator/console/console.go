@@ -142,7 +142,7 @@ func (c *Console) open(cabinetID string, slot int) (string, error) {
 // insert puts in a battery that the person holds, or a new one.
 func (c *Console) insert(cabinetID string, slot int, rest []string) (string, error) {
 	held := c.World.Hands(c.Person)
-	serial := ""
+	var serial string
 	switch {
 	case len(rest) > 0:
 		serial = rest[0]

@@ -48,9 +48,13 @@ func (b *broker) stop() error { return b.server.Close() }
 // commands are never retained.
 type noRetain struct{ mqtt.HookBase }
 
-func (*noRetain) ID() string           { return "no-retain" }
+// ID names the hook.
+func (*noRetain) ID() string { return "no-retain" }
+
+// Provides says which events the hook wants.
 func (*noRetain) Provides(b byte) bool { return b == mqtt.OnPublish }
 
+// OnPublish refuses a retained message and its sender.
 func (*noRetain) OnPublish(cl *mqtt.Client, pk packets.Packet) (packets.Packet, error) {
 	if pk.FixedHeader.Retain {
 		cl.Stop(packets.ErrRetainNotSupported)

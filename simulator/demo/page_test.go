@@ -33,27 +33,34 @@ func TestPageMovesBatteries(t *testing.T) {
 	require.NoError(t, err)
 	server := httptest.NewServer(p.handler())
 	defer server.Close()
-	body := func(resp *http.Response, err error) string {
-		require.NoError(t, err)
-		defer resp.Body.Close()
+	body := func(resp *http.Response) string {
 		b, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		return string(b)
 	}
-	post := func(act string) string {
-		return body(server.Client().PostForm(server.URL+"/cabinets/hb-0001", url.Values{"act": {act}, "slot": {"2"}}))
+	get := func(path string) string {
+		resp, err := server.Client().Get(server.URL + path)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		return body(resp)
 	}
-	require.NotContains(t, body(server.Client().Get(server.URL)), "insert-2", "the door is shut")
+	post := func(act string) string {
+		resp, err := server.Client().PostForm(server.URL+"/cabinets/hb-0001", url.Values{"act": {act}, "slot": {"2"}})
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		return body(resp)
+	}
+	require.NotContains(t, get("/"), "insert-2", "the door is shut")
 	require.Contains(t, post("insert"), "the door is shut")
 	require.NoError(t, w.Pulse(now(), "hb-0001", 2, time.Second))
-	require.Contains(t, body(server.Client().Get(server.URL)), "insert-2")
+	require.Contains(t, get("/"), "insert-2")
 	require.Contains(t, post("insert"), "remove-2")
 	require.NotContains(t, post("close"), "remove-2")
 	require.Equal(t, "B1", w.Facts(now(), "hb-0001")[1].Battery.Serial)
 	require.True(t, w.Facts(now(), "hb-0001")[1].BoltLocked)
 
-	require.Contains(t, body(server.Client().Get(server.URL+"/cabinets/hb-0001")), "http-equiv")
-	require.NotContains(t, body(server.Client().Get(server.URL+"/cabinets/hb-0001?still")), "http-equiv")
+	require.Contains(t, get("/cabinets/hb-0001"), "http-equiv")
+	require.NotContains(t, get("/cabinets/hb-0001?still"), "http-equiv")
 	resp, err := server.Client().Get(server.URL + "/cabinets/hb-0009")
 	require.NoError(t, err)
 	resp.Body.Close()

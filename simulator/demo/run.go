@@ -63,7 +63,6 @@ type street struct {
 	mu       sync.Mutex
 	outcomes map[string]int
 	gaveUp   []string
-	toDoor   []time.Duration
 	whole    []time.Duration
 	riders   sync.WaitGroup
 }

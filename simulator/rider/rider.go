@@ -51,7 +51,6 @@ type Result struct {
 	Deed      Deed
 	Scans     int
 	FromScan  time.Duration // scan to the end
-	ToDoor    time.Duration // granted scan to its answer
 	StartedAt time.Duration
 }
 

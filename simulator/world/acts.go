@@ -8,16 +8,16 @@ import (
 // springDelay is how long an unlocked door takes to spring open.
 const springDelay = 60 * time.Millisecond
 
-// Pulse drives the coil of a slot's lock for at most max; it ends early when
+// Pulse drives the coil of a slot's lock for at most limit; it ends early when
 // the door opens. What comes of it, the sensors tell.
-func (w *World) Pulse(at time.Duration, cabinetID string, number int, max time.Duration) error {
+func (w *World) Pulse(at time.Duration, cabinetID string, number int, limit time.Duration) error {
 	s, err := w.begin(at, cabinetID, number)
 	defer w.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("pulse: %w", err)
 	}
 	n := w.note(Event{At: at, Kind: Pulsed, Cabinet: cabinetID, Slot: number})
-	s.coilUntil = at + max
+	s.coilUntil = at + limit
 	if s.doorOpen || s.faults.on(StuckLock) {
 		return nil
 	}

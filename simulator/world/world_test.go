@@ -53,7 +53,7 @@ func TestSwapByHand(t *testing.T) {
 	require.Len(t, all, 2)
 	require.Equal(t, "B1", all[0].Deposited())
 	require.Equal(t, "li", all[0].PutBy)
-	require.Equal(t, "", all[0].Taken())
+	require.Empty(t, all[0].Taken())
 	require.Equal(t, "B2", all[1].Taken())
 	require.Equal(t, "li", all[1].TakenBy)
 	require.Equal(t, world.ByPulse, all[1].Cause)
@@ -206,4 +206,21 @@ func TestCharging(t *testing.T) {
 	w.Ride(112*time.Second, "li", 900)
 	b, _ = w.Battery(112*time.Second, "B1")
 	require.Equal(t, 20, b.SocPermille)
+}
+
+func TestTheHandThatTookItIsNamed(t *testing.T) {
+	w := newWorld(t, 1)
+	require.NoError(t, w.PutInHands("wang", world.Battery{Serial: "B3"}))
+	require.NoError(t, w.Pulse(0, "hb-0001", 2, pulse))
+	_, err := w.Take(time.Second, "li", "hb-0001", 2)
+	require.NoError(t, err)
+	require.NoError(t, w.Insert(time.Second, "wang", "hb-0001", 2, "B3", true))
+	_, err = w.Take(time.Second, "wang", "hb-0001", 2)
+	require.NoError(t, err)
+	require.NoError(t, w.CloseDoor(time.Second, "wang", "hb-0001", 2))
+	o := world.Openings(w.Events(0))[0]
+	require.Equal(t, "B2", o.Taken())
+	require.Equal(t, "li", o.TakenBy)
+	require.Empty(t, o.Deposited())
+	require.Empty(t, o.PutBy)
 }
