@@ -100,10 +100,14 @@ type View struct {
 	Fit     bool
 	Charged bool
 
-	Full     bool
-	Charging bool
-	Fault    Fault
-	Smoke    bool
+	// CellMin and CellMax are the newest reading's, in 0.1 °C.
+	CellMin, CellMax Value
+	Full             bool
+	Charging         bool
+	// ChargeEnabled is the board's own account of the charge switch.
+	ChargeEnabled Tri
+	Fault         Fault
+	Smoke         bool
 }
 
 // View says what may be believed at the time now.
@@ -116,6 +120,7 @@ func (e Evidence) View(now time.Duration) View {
 	v.Ajar = !isClosed(e.last)
 	v.Full, v.Charging = e.last.Full == Yes, e.last.Charging == Yes
 	v.Smoke = e.last.Smoke == Yes
+	v.ChargeEnabled, v.CellMin, v.CellMax = e.last.ChargeEnabled, e.last.CellMin, e.last.CellMax
 	switch {
 	case e.last.Faults&faultsOfLock != 0:
 		v.Fault = LockFault

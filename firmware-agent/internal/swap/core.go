@@ -20,6 +20,8 @@ const (
 	pulseWindow = 6 * time.Minute
 	// verifyWindow is how long a closed slot may take to show what it holds.
 	verifyWindow = 15 * time.Second
+	// wakeWindow is how long reading every slot once may take after a start.
+	wakeWindow = 10 * time.Second
 	// bootWindow is the same after a restart: boards and batteries wake up.
 	bootWindow = 30 * time.Second
 	// lateDeposit: a deposit door that closes later than this after its pulse

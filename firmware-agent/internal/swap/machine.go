@@ -150,10 +150,12 @@ func (m *Machine) mayPulse() bool {
 	return !m.in.Halt && o.BootSeq == m.durable.BootSeq && since < pulseWindow-PulseTime && m.left() > 0
 }
 
-// left is how many pulses the bucket holds.
-func (m *Machine) left() int {
-	run := m.durable.BaseMS + uint64(max(m.in.Now, 0).Milliseconds())
-	return m.limits.MaxPulsesPerHour - len(unspent(m.durable.SpentMS, run))
+func (m *Machine) left() int { return m.durable.PulsesLeft(m.limits, m.in.Now) }
+
+// PulsesLeft is how many pulses the bucket holds at a time of this boot.
+func (d Durable) PulsesLeft(l Limits, now time.Duration) int {
+	run := d.BaseMS + uint64(max(now, 0).Milliseconds())
+	return l.MaxPulsesPerHour - len(unspent(d.SpentMS, run))
 }
 
 // open journals an INTENT and has the lock pulsed once. It refuses when a pulse
@@ -228,8 +230,17 @@ func (c *core) Durable() Durable { return c.durable }
 // SwapID names the open swap, "" when there is none.
 func (c *core) SwapID() protocol.SwapID { return c.swapID() }
 
-// Touched are the slots whose door the open swap has a pulse for.
-func (c *core) Touched() []int {
+// Slots are those that the open or prepared swap may open.
+func (m *Machine) Slots() []int {
+	if m.phase == prepared {
+		p := m.proposal.reply
+		return grantSlots(protocol.Grant{DepositSlots: p.DepositSlots, Dispense: p.Dispense})
+	}
+	return m.core.Slots()
+}
+
+// Slots are those that the open swap may have opened.
+func (c *core) Slots() []int {
 	if c.durable.Open == nil {
 		return nil
 	}

@@ -36,6 +36,9 @@ func (m *Machine) prepare(ev Prepare) {
 	case reason == "" && ev.Kind.NeedsPresence() && !ev.Present:
 		reason = protocol.ReasonPresence
 	}
+	if reason != "" && m.waking() {
+		reason = protocol.ReasonBusy
+	}
 	if m.left() < pulsesOfSwap {
 		m.raise(protocol.AlarmPulses, 0)
 	} else {
@@ -51,6 +54,13 @@ func (m *Machine) prepare(ev Prepare) {
 	}}
 	m.enter(prepared)
 	m.add(Reply{m.proposal.reply})
+}
+
+// waking: the agent has just started and has not read every slot yet, so that
+// "none" would be said too early.
+func (m *Machine) waking() bool {
+	unread := func(v slot.View) bool { return !v.Fresh }
+	return m.in.Now-m.startedAt < wakeWindow && slices.ContainsFunc(m.in.Slots, unread)
 }
 
 // ajar reports whether a slot in service is read and not provably closed.

@@ -1,0 +1,81 @@
+package cabinet
+
+import (
+	"time"
+
+	"batteryswap/firmware-agent/internal/swap"
+	"batteryswap/protocol"
+)
+
+const (
+	// rejectEvery is the least time between two REJECT records of one why.
+	rejectEvery = time.Minute
+	// maxWhys bounds the different whys that are told apart.
+	maxWhys = 64
+	// otherWhy is for those beyond.
+	otherWhy = "other"
+	maxWhy   = 64 // bytes
+)
+
+// rejections bounds the REJECT records: who floods the cabinet with forgeries
+// must not fill its journal.
+type rejections struct{ last map[string]rejection }
+
+type rejection struct {
+	at    time.Duration
+	t     protocol.Type
+	count int // since the last record
+}
+
+// reject counts a refused command, and journals it if the minute is over.
+func (c *Cabinet) reject(r swap.Rejected) error {
+	why := r.Why
+	if len(why) > maxWhy {
+		why = why[:maxWhy]
+	}
+	last, known := c.rejected.last[why]
+	if !known && len(c.rejected.last) >= maxWhys {
+		why = otherWhy
+		last, known = c.rejected.last[why]
+	}
+	c.stats.rejected.add(why)
+	last.t = r.Type
+	last.count++
+	if now := c.o.Now(); !known || now-last.at >= rejectEvery {
+		return c.journalReject(why, last, now)
+	}
+	c.rejected.last[why] = last
+	return nil
+}
+
+// flushRejects journals what was counted once its minute is over.
+func (c *Cabinet) flushRejects() error {
+	now := c.o.Now()
+	for why, last := range c.rejected.last {
+		if last.count > 0 && now-last.at >= rejectEvery {
+			if err := c.journalReject(why, last, now); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Cabinet) journalReject(why string, last rejection, now time.Duration) error {
+	c.o.Log.Warn("commands refused", "event", last.t, "reason", why)
+	if !messageType(last.t) {
+		last.t = "" // as it came, not as it may stand in a record
+	}
+	c.rejected.last[why] = rejection{at: now, t: last.t}
+	return c.append([]protocol.Payload{protocol.Reject{Type: last.t, Why: why, Count: last.count}})
+}
+
+// messageType reports whether a type that a stranger has sent is one of ours.
+func messageType(t protocol.Type) bool {
+	switch t {
+	case protocol.TypeHelloOK, protocol.TypeLogAck, protocol.TypePrepare, protocol.TypeGrant,
+		protocol.TypeCancel, protocol.TypeWish, protocol.TypeInventoryRequest:
+		return true
+	}
+	return false
+}

@@ -1,0 +1,82 @@
+package cabinet
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/firmware-agent/internal/swap"
+	"batteryswap/protocol"
+)
+
+const (
+	// telemetryEvery is the heartbeat.
+	telemetryEvery = 20 * time.Second
+	// telemetryLeast is the least time between two messages on change.
+	telemetryLeast = time.Second
+)
+
+type telemetry struct {
+	sent   bool
+	looked time.Duration
+	at     time.Duration
+	was    string // what mattered of the last one
+}
+
+// tell sends telemetry every 20 s, and sooner when something changed.
+func (c *Cabinet) tell(in swap.Input) {
+	since := in.Now - c.telemetry.at
+	if c.telemetry.sent && (since < telemetryLeast || in.Now-c.telemetry.looked < pace) {
+		return
+	}
+	c.telemetry.looked = in.Now
+	v := c.look()
+	inv := v.inventory()
+	is := gist(v, inv)
+	if c.telemetry.sent && since < telemetryEvery && is == c.telemetry.was {
+		return
+	}
+	c.telemetry = telemetry{sent: true, looked: in.Now, at: in.Now, was: is}
+	t := protocol.Telemetry{
+		BootID: v.durable.BootID, BootSeq: v.durable.BootSeq, MonoMS: uint64(in.Now.Milliseconds()),
+		Software: c.o.Software, BacklogRecords: c.o.Backlog(), SwapID: c.swapID(), OutOfService: v.out, Slots: inv,
+	}
+	for _, a := range v.durable.Alarms {
+		if len(t.Alarms) < protocol.MaxSlots {
+			t.Alarms = append(t.Alarms, alarmName(a))
+		}
+	}
+	if c.boardSeen && in.Now-c.board.At <= c.o.Limits.SensorStale && c.board.UpperTemp.Known {
+		upper := float64(c.board.UpperTemp.N) / 10
+		t.UpperC = &upper
+	}
+	c.send(t)
+}
+
+func alarmName(a swap.Raised) string {
+	if a.Slot == 0 {
+		return string(a.Kind)
+	}
+	return fmt.Sprintf("%s:%d", a.Kind, a.Slot)
+}
+
+// gist is what of telemetry is worth a message of its own when it changes: not
+// ages, voltages and temperatures.
+func gist(v view, inv protocol.Inventory) string {
+	var b strings.Builder
+	for _, s := range inv {
+		s = slot.Brief(s)
+		soc := -1
+		if s.Soc != nil {
+			soc = *s.Soc
+		}
+		fmt.Fprintf(&b, "%s|%t|%s|%s|%d|%t|%t;", s.Door, s.Closed, s.Presence, s.BatterySerial, soc, s.Charged, s.Out)
+	}
+	id := protocol.SwapID("")
+	if v.durable.Open != nil {
+		id = v.durable.Open.SwapID
+	}
+	fmt.Fprintf(&b, "%s|%s|%v", id, v.out, v.durable.Alarms)
+	return b.String()
+}
