@@ -268,14 +268,14 @@ func TestBoardFaults(t *testing.T) {
 		{world.BadCRC, world.Setting{}, func(t *testing.T, _ time.Duration, sent []Transmission) {
 			_, err := q.DecodeReply(sent[0].Bytes)
 			require.Error(t, err)
-			require.Len(t, sent[0].Bytes, q.WireLen())
+			require.Len(t, sent[0].Bytes, q.ExpectedLen())
 		}},
 		{world.TruncatedReply, world.Setting{}, func(t *testing.T, _ time.Duration, sent []Transmission) {
-			require.Less(t, len(sent[0].Bytes), q.WireLen())
+			require.Less(t, len(sent[0].Bytes), q.ExpectedLen())
 			require.NotEmpty(t, sent[0].Bytes)
 		}},
 		{world.GarbagePrefix, world.Setting{}, func(t *testing.T, _ time.Duration, sent []Transmission) {
-			extra := len(sent[0].Bytes) - q.WireLen()
+			extra := len(sent[0].Bytes) - q.ExpectedLen()
 			require.Positive(t, extra)
 			_, err := q.DecodeReply(sent[0].Bytes[extra:])
 			require.NoError(t, err)

@@ -97,7 +97,7 @@ func ask(t *testing.T, far *os.File, q modbus.Request) ([]byte, time.Duration) {
 	require.NoError(t, err)
 	var reply []byte
 	buf := make([]byte, modbus.MaxFrame)
-	for len(reply) < q.WireLen() {
+	for len(reply) < q.ExpectedLen() {
 		n, err := far.Read(buf)
 		require.NoError(t, err, "silence after % X", reply)
 		reply = append(reply, buf[:n]...)
@@ -114,7 +114,7 @@ func TestBytesTakeTheirTime(t *testing.T) {
 			far := open(t, port)
 			defer func() { require.NoError(t, far.Close()) }()
 			q := modbus.Request{Unit: 3, Function: modbus.ReadInput, Count: slotboard.FastCount}
-			want := time.Duration(8+q.WireLen())*wire.Char() + wire.Gap()
+			want := time.Duration(8+q.ExpectedLen())*wire.Char() + wire.Gap()
 			var took []time.Duration
 			for range 20 {
 				reply, d := ask(t, far, q)
@@ -169,7 +169,7 @@ func TestLateReplyDoesNotHoldUpOthers(t *testing.T) {
 	require.Less(t, took, lateBy)
 	buf := make([]byte, modbus.MaxFrame)
 	var reply []byte
-	for len(reply) < late.WireLen() {
+	for len(reply) < late.ExpectedLen() {
 		n, err := far.Read(buf)
 		require.NoError(t, err)
 		reply = append(reply, buf[:n]...)
