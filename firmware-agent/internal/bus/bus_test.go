@@ -155,7 +155,7 @@ func TestAnyFault(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			r := start(t, []int{9600, 19200, 115200}[seed%3])
 			broken := true
-			r.line.MaxWrite = random.IntN(9)
+			r.line.MaxWrite, r.line.Chunk = random.IntN(9), random.IntN(9)
 			r.line.Fault = func(_ int, request, reply []byte) []drivertest.Burst {
 				if !broken {
 					return []drivertest.Burst{{Bytes: reply}}

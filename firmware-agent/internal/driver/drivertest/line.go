@@ -36,6 +36,9 @@ type Line struct {
 	Fault func(n int, request, reply []byte) []Burst
 	// Lose, when set, says that a request does not reach the board.
 	Lose func(n int) bool
+	// Chunk, when set, is how many bytes arrive together, as from the buffer of an
+	// adapter.
+	Chunk int
 	// MaxWrite, when set, makes writes short.
 	MaxWrite int
 	// Stuck, when set, blocks a write until it is closed.
@@ -196,8 +199,10 @@ func (l *Line) answer(request, reply []byte) {
 	l.requests++
 	for _, burst := range bursts {
 		at := l.lastByte.Add(l.Gap + l.DeviceTime + burst.After)
-		for _, value := range burst.Bytes {
-			at = at.Add(l.Char)
+		for i, value := range burst.Bytes {
+			if group := max(l.Chunk, 1); i%group == 0 {
+				at = at.Add(l.Char * time.Duration(min(group, len(burst.Bytes)-i)))
+			}
 			l.flying = append(l.flying, flyingByte{at, value})
 		}
 	}
