@@ -30,6 +30,7 @@ func (b *Books) end(s *Swap, o protocol.Outcome, reason protocol.Reason, at Stam
 	if reason.Valid() {
 		s.Reason = reason
 	}
+	b.ended = append(b.ended, s)
 	b.touchSwap(s, at)
 }
 

@@ -17,6 +17,7 @@ type CreditID = protocol.SwapID
 // folded, and in which boot.
 type Cabinet struct {
 	CabinetID    protocol.CabinetID
+	Slots        int
 	EnrolledAt   time.Time
 	HeardAt      time.Time // last sign of life, by the database's clock; zero: never
 	OutOfService bool      // by staff
@@ -160,7 +161,8 @@ const (
 // Battery is one battery's row: exactly one custody.
 type Battery struct {
 	BatterySerial protocol.BatterySerial
-	Foreign       bool // not in the registry: seen in a cabinet
+	Type          string // as registered
+	Foreign       bool   // not in the registry: seen in a cabinet
 	Holder        Holder
 	RiderID       RiderID // with a rider; under review: the rider who may have it
 	CabinetID     protocol.CabinetID
@@ -187,6 +189,7 @@ type Books struct {
 	changed changed
 	entries []Entry
 	reviews []Review
+	ended   []*Swap
 	alarms  []CabinetAlarm
 }
 
@@ -261,6 +264,7 @@ type Changes struct {
 	Days      []DayCount
 	Entries   []Entry
 	Reviews   []Review
+	Ended     []*Swap // closed now; they are among Swaps too
 	Alarms    []CabinetAlarm
 }
 
@@ -274,6 +278,7 @@ func (b *Books) Changes() Changes {
 		Batteries: sorted(b.changed.batteries),
 		Entries:   b.entries,
 		Reviews:   b.reviews,
+		Ended:     b.ended,
 		Alarms:    b.alarms,
 	}
 	for k, n := range b.changed.days {
@@ -282,7 +287,7 @@ func (b *Books) Changes() Changes {
 	slices.SortFunc(ch.Days, func(x, y DayCount) int {
 		return cmp.Or(cmp.Compare(x.RiderID, y.RiderID), cmp.Compare(x.Day, y.Day), cmp.Compare(x.CabinetID, y.CabinetID))
 	})
-	b.changed, b.entries, b.reviews, b.alarms = newChanged(), nil, nil, nil
+	b.changed, b.entries, b.reviews, b.ended, b.alarms = newChanged(), nil, nil, nil, nil
 	return ch
 }
 

@@ -11,7 +11,7 @@ type Verdict string
 const (
 	Took Verdict = "took" // everything that was new is in the books; perhaps nothing was
 	Gap  Verdict = "gap"  // records before it are missing: ask again from LastSeq+1
-	Fork Verdict = "fork" // it contradicts what the cabinet said before
+	Forks Verdict = "forks" // it contradicts what the cabinet said before
 	// Elsewhere: not of the epoch that counts, or of one that has forked.
 	Elsewhere Verdict = "elsewhere"
 )
@@ -30,10 +30,8 @@ func (b *Books) Ingest(c *Cabinet, epoch protocol.Epoch, rs []Record, rc Receipt
 		return nil, Elsewhere
 	}
 	fresh, v := c.fresh(rs)
-	if v == Fork {
-		c.Forked = true
-		b.touchCabinet(c)
-		b.reviewRecord(c, Stamp{At: rc.At, Quality: TimeReceipt, ReceivedAt: rc.At, Epoch: c.Epoch, Seq: rs[0].Seq}, protocol.ReasonEpochReplaced)
+	if v == Forks {
+		b.Fork(c, Now(rc.At))
 	}
 	if v != Took || len(fresh) == 0 {
 		return nil, v
@@ -61,16 +59,16 @@ func (c *Cabinet) fresh(rs []Record) ([]Record, Verdict) {
 	}
 	if last.Seq < c.LastSeq {
 		if h, known := c.Hashes[last.Seq]; known && h != last.Hash {
-			return nil, Fork
+			return nil, Forks
 		}
 		return nil, Took
 	}
 	n := int(c.LastSeq + 1 - firstSeq) // records at the start that the books have
 	switch {
 	case n > 0 && !c.Hole && rs[n-1].Hash != c.LastHash:
-		return nil, Fork
+		return nil, Forks
 	case n < len(rs) && !c.Hole && rs[n].PrevHash != c.LastHash:
-		return nil, Fork
+		return nil, Forks
 	}
 	return rs[n:], Took
 }
@@ -123,6 +121,18 @@ func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
 	return ""
 }
 
+// Fork stops an epoch that has contradicted itself: a journal rolled back, or
+// two of them. A person looks, once.
+func (b *Books) Fork(c *Cabinet, at Stamp) {
+	if c.Forked {
+		return
+	}
+	c.Forked = true
+	b.touchCabinet(c)
+	at.Epoch, at.Seq = c.Epoch, c.LastSeq
+	b.reviewRecord(c, at, protocol.ReasonEpochReplaced)
+}
+
 // Jump leaves a hole in the log: no agent has the records up to before firstSeq
 // any more. They are lost to the books; a person looks.
 func (b *Books) Jump(c *Cabinet, firstSeq uint64, at Stamp) {
@@ -167,4 +177,16 @@ func SerialsOf(r Record) []protocol.BatterySerial {
 		return []protocol.BatterySerial{p.Deposited, p.Taken}
 	}
 	return nil
+}
+
+// DepositSlotOf is the slot that a record may put a battery into, 0 when none:
+// the battery that the books have there must be loaded too.
+func DepositSlotOf(r Record) int {
+	switch p := r.Body.(type) {
+	case protocol.Deposit:
+		return p.Slot
+	case protocol.Closed:
+		return p.DepositSlot
+	}
+	return 0
 }

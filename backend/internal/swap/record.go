@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,6 +22,9 @@ type Record struct {
 // An error is about the whole message: nothing of it can be used. A payload that
 // does not decode is no error: the record is in the chain, and is stored.
 func DecodeLog(l protocol.Log) ([]Record, error) {
+	if len(l.Records) == 0 {
+		return nil, errors.New("records: none, want at least one")
+	}
 	out := make([]Record, 0, len(l.Records))
 	for i, raw := range l.Records {
 		r, n, hash, err := protocol.DecodeRecord(raw)

@@ -14,23 +14,19 @@ type Place struct {
 	Slot      int
 }
 
-// Import registers a battery; one that was foreign is registered as it stands.
-// It reports whether anything changed.
-func (b *Books) Import(act protocol.SwapID, no int, serial protocol.BatterySerial, at Stamp) bool {
+// Import registers a battery, with staff; one that is known stays where it is.
+// It reports whether it was new to the registry.
+func (b *Books) Import(act protocol.SwapID, no int, serial protocol.BatterySerial, typ string, at Stamp) bool {
 	x := b.Batteries[serial]
-	if x != nil {
-		was := x.Foreign
-		x.Foreign = false
-		if was {
-			b.touchBattery(x)
-		}
-		return was
+	if x == nil {
+		x = &Battery{BatterySerial: serial, Foreign: true, Holder: WithStaff}
+		b.AddBattery(x)
+		b.entries = append(b.entries, Entry{SwapID: act, EntryNo: no, What: Assigned, BatterySerial: serial, Holder: WithStaff, Stamp: at})
 	}
-	x = &Battery{BatterySerial: serial, Holder: WithStaff}
-	b.AddBattery(x)
+	added := x.Foreign
+	x.Type, x.Foreign = typ, false
 	b.touchBattery(x)
-	b.entries = append(b.entries, Entry{SwapID: act, EntryNo: no, What: Assigned, BatterySerial: serial, Holder: WithStaff, Stamp: at})
-	return true
+	return added
 }
 
 // Assign books where staff say that a registered battery is.
@@ -47,8 +43,12 @@ func (b *Books) Assign(act protocol.SwapID, serial protocol.BatterySerial, to Pl
 		}
 		e.Holder, e.RiderID = WithRider, to.RiderID
 	case to.CabinetID != "":
-		if b.Cabinets[to.CabinetID] == nil {
+		c := b.Cabinets[to.CabinetID]
+		if c == nil {
 			return fmt.Errorf("cabinet_id %q: no such cabinet", to.CabinetID)
+		}
+		if to.Slot < 1 || to.Slot > c.Slots {
+			return fmt.Errorf("slot is %d: want 1 to %d", to.Slot, c.Slots)
 		}
 		if other := b.inSlot[slotKey{to.CabinetID, to.Slot}]; other != "" && other != serial {
 			return fmt.Errorf("slot %d of %s: the books have battery_serial %q there: assign that one first", to.Slot, to.CabinetID, other)

@@ -1,0 +1,301 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+// commitGroup makes a group part of the books. When the database refuses it as a
+// whole, each cabinet is tried alone, so that a bad one is taken out and the
+// rest goes on. An error means that the database is away.
+func (r *Recorder) commitGroup(ctx context.Context, group []parcel) error {
+	err := r.commitOnce(ctx, group)
+	if err == nil || !refused(err) {
+		return err
+	}
+	cabinets, order := map[protocol.CabinetID][]parcel{}, []protocol.CabinetID(nil)
+	for _, p := range group {
+		if _, seen := cabinets[p.CabinetID]; !seen {
+			order = append(order, p.CabinetID)
+		}
+		cabinets[p.CabinetID] = append(cabinets[p.CabinetID], p)
+	}
+	if len(order) == 1 {
+		r.store.log.Error("the database refuses a cabinet's records", "cabinet_id", order[0], "err", err)
+		r.o.Hooks.Rejected(order[0], err)
+		return nil
+	}
+	for _, id := range order {
+		if err := r.commitGroup(ctx, cabinets[id]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// refused reports whether the database answered, and refused what it was sent:
+// as against being away, shutting down, or out of room.
+func refused(err error) bool {
+	code := sqlState(err)
+	if code == "" {
+		return false
+	}
+	for _, class := range []string{"08", "53", "55", "57", "58", "25", "40", "XX"} {
+		if strings.HasPrefix(code, class) {
+			return false
+		}
+	}
+	return true
+}
+
+// result is what became of one parcel.
+type result struct {
+	parcel
+	stored  []swap.Stored
+	verdict swap.Verdict
+	cabinet *swap.Cabinet // nil: no such cabinet
+}
+
+// errLost asks for a rerun with what the database has lost.
+var errLost = errors.New("a swap that the database has lost")
+
+func (r *Recorder) commitOnce(ctx context.Context, group []parcel) error {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	began := time.Now()
+	w := wants(group)
+	var results []result
+	var ch swap.Changes
+	var lost map[protocol.SwapID]swap.LostGrant
+	ingest := func(l *loaded, b *pgx.Batch) error {
+		if lost == nil {
+			if found := r.store.lostIn(l.books, group); len(found) > 0 {
+				lost = found
+				return errLost
+			}
+		}
+		l.books.Lost = lost
+		results = results[:0]
+		for _, p := range group {
+			results = append(results, ingestOne(l, p))
+		}
+		ch = l.books.Changes()
+		queueIngest(b, l, results, ch)
+		return nil
+	}
+	err := r.store.transact(ctx, w, ingest)
+	if errors.Is(err, errLost) {
+		if err = r.store.findRiders(ctx, lost, group, &w); err == nil {
+			err = r.store.transact(ctx, w, ingest)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("commit %d log messages: %w", len(group), err)
+	}
+	r.report(results, ch, time.Since(began))
+	return nil
+}
+
+// ingestOne folds one parcel into the books.
+func ingestOne(l *loaded, p parcel) result {
+	c := l.books.Cabinets[p.CabinetID]
+	if c == nil {
+		return result{parcel: p, verdict: swap.Elsewhere}
+	}
+	c.HeardAt = l.now
+	stored, v := l.books.Ingest(c, p.Log.Epoch, p.records, swap.Receipt{At: l.now, MonoMS: p.Log.MonoMS, BootSeq: p.Log.BootSeq})
+	return result{p, stored, v, c}
+}
+
+// queueIngest writes what the group did: the cabinets' words, their records, and
+// the books.
+func queueIngest(b *pgx.Batch, l *loaded, results []result, ch swap.Changes) {
+	var lines []line
+	var said []words
+	gap := false
+	for _, x := range results {
+		gap = gap || x.verdict == swap.Gap
+		if len(x.stored) == 0 {
+			continue
+		}
+		said = append(said, words{
+			cabinet: x.CabinetID, epoch: x.Log.Epoch, first: x.stored[0].Record.Seq, last: x.stored[len(x.stored)-1].Record.Seq,
+			kid: x.Envelope.KeyID, envelope: x.Envelope.Raw, receivedAt: l.now,
+		})
+		for _, st := range x.stored {
+			lines = append(lines, line{x.CabinetID, st})
+		}
+	}
+	writeWords.queue(b, said)
+	writeRecords.queue(b, lines)
+	queueChanges(b, ch)
+	if gap {
+		// An agent goes on only from what was acknowledged: the database has lost it.
+		queueRecovering(b)
+	} else if l.recovering {
+		queueCaughtUp(b)
+	}
+}
+
+// wants are the rows that a group touches.
+func wants(group []parcel) wanted {
+	var w wanted
+	for _, p := range group {
+		w.cabinets = append(w.cabinets, string(p.CabinetID))
+		w.lastCabinets = append(w.lastCabinets, string(p.CabinetID))
+		w.lastEpochs = append(w.lastEpochs, p.Log.Epoch[:])
+		w.lastSeqs = append(w.lastSeqs, int64(p.records[len(p.records)-1].Seq))
+		for _, rec := range p.records {
+			if id := swap.SwapOf(rec); id.Validate() == nil {
+				w.swaps = append(w.swaps, string(id))
+			}
+			for _, serial := range swap.SerialsOf(rec) {
+				if serial != "" {
+					w.serials = append(w.serials, string(serial))
+				}
+			}
+			if slot := swap.DepositSlotOf(rec); slot != 0 {
+				w.slotCabinets, w.slotNumbers = append(w.slotCabinets, string(p.CabinetID)), append(w.slotNumbers, slot)
+			}
+		}
+	}
+	w.cabinets, w.swaps, w.serials = distinct(w.cabinets), distinct(w.swaps), distinct(w.serials)
+	return w
+}
+
+// report answers the cabinets and tells the hooks, after COMMIT.
+func (r *Recorder) report(results []result, ch swap.Changes, took time.Duration) {
+	records := 0
+	for _, x := range results {
+		records += len(x.stored)
+		r.answerOne(x)
+	}
+	r.o.Hooks.Committed(len(results), records, took)
+	for _, s := range ch.Ended {
+		r.o.Hooks.Closed(s.CabinetID, s.Kind, s.Outcome)
+	}
+	for _, a := range ch.Alarms {
+		r.o.Hooks.Alarm(a.CabinetID, a.Alarm)
+	}
+}
+
+func (r *Recorder) answerOne(x result) {
+	id := x.CabinetID
+	switch x.verdict {
+	case swap.Took, swap.Gap:
+		ack := protocol.LogAck{Epoch: x.Log.Epoch, UptoSeq: x.cabinet.LastSeq, HashAtUpto: x.cabinet.LastHash}
+		if x.cabinet.Hole {
+			ack.UptoSeq = 0 // what is before the hole's end was never ours to acknowledge
+		}
+		if x.verdict == swap.Gap {
+			ack.ResendFrom = x.cabinet.LastSeq + 1
+		}
+		r.say(func(context.Context) { r.o.Acked(id, ack) })
+	case swap.Forks, swap.Elsewhere:
+		r.store.log.Error("a log message that is not of the epoch that counts", "cabinet_id", id, "event", string(x.verdict))
+		r.o.Hooks.Rejected(id, fmt.Errorf("log of epoch %s: %s", x.Log.Epoch, x.verdict))
+		r.say(func(ctx context.Context) {
+			if ok, known := r.store.verdict(ctx, id, x.Log.Epoch); known {
+				r.o.Verdict(id, ok)
+			}
+		})
+	}
+}
+
+func distinct(in []string) []string {
+	slices.Sort(in)
+	return slices.Compact(in)
+}
+
+// lostIn are the grants of ours that cabinets have accepted and the books have
+// not granted: what a restored database has lost.
+func (s *Store) lostIn(books *swap.Books, group []parcel) map[protocol.SwapID]swap.LostGrant {
+	if s.o.OpenGrant == nil {
+		return nil
+	}
+	found := map[protocol.SwapID]swap.LostGrant{}
+	for _, p := range group {
+		c := books.Cabinets[p.CabinetID]
+		for _, rec := range p.records {
+			a, ok := rec.Body.(protocol.Accept)
+			if !ok || c == nil || rec.Seq <= c.LastSeq {
+				continue
+			}
+			if have := books.Swaps[a.SwapID]; have != nil && have.Nonce == a.Nonce {
+				continue
+			}
+			g, err := s.o.OpenGrant(p.CabinetID, a.Grant)
+			if err != nil || g.SwapID != a.SwapID || g.Nonce != a.Nonce || g.Kind != a.Kind {
+				s.log.Error("an ACCEPT without a grant of ours", "cabinet_id", p.CabinetID, "swap_id", a.SwapID, "err", err)
+				continue
+			}
+			found[a.SwapID] = swap.LostGrant{Grant: g}
+		}
+	}
+	return found
+}
+
+// findRiders recomputes whom the lost grants were for.
+func (s *Store) findRiders(ctx context.Context, lost map[protocol.SwapID]swap.LostGrant, group []parcel, w *wanted) error {
+	cabinets := map[protocol.SwapID]protocol.CabinetID{}
+	for _, p := range group {
+		for _, rec := range p.records {
+			if id := swap.SwapOf(rec); id != "" {
+				cabinets[id] = p.CabinetID
+			}
+		}
+	}
+	rows, err := s.pool.Query(ctx, `SELECT rider_id::text FROM rider`)
+	if err != nil {
+		return fmt.Errorf("read the riders: %w", err)
+	}
+	riders, err := pgx.CollectRows(rows, pgx.RowTo[swap.RiderID])
+	if err != nil {
+		return fmt.Errorf("read the riders: %w", err)
+	}
+	for id, l := range lost {
+		for _, rider := range riders {
+			if s.o.RiderRef(cabinets[id], rider) == l.Grant.RiderRef {
+				l.RiderID = rider
+				w.riders = append(w.riders, string(rider))
+			}
+		}
+		lost[id] = l
+	}
+	w.riders = distinct(w.riders)
+	return nil
+}
+
+// verdict is what an agent is told whose log is not of the epoch that counts.
+func (s *Store) verdict(ctx context.Context, id protocol.CabinetID, e protocol.Epoch) (protocol.HelloOK, bool) {
+	ok := protocol.HelloOK{Epoch: e}
+	var boot, current []byte
+	var forked bool
+	var state string
+	err := s.pool.QueryRow(ctx, `SELECT k.hello_boot_id, k.epoch, k.forked, coalesce(e.state, ''), now()
+		FROM cabinet_cursor k LEFT JOIN cabinet_epoch e ON e.cabinet_id = k.cabinet_id AND e.epoch = $2
+		WHERE k.cabinet_id = $1`, string(id), e[:]).Scan(&boot, &current, &forked, &state, &ok.ServerTime)
+	if err != nil {
+		return ok, false // the agent's next hello gets the verdict
+	}
+	copy(ok.BootID[:], boot)
+	switch {
+	case state == "current" && forked, state == "left":
+		ok.Verdict = protocol.VerdictNewEpoch
+	case state == "waiting":
+		ok.Verdict = protocol.VerdictWait
+	default:
+		return ok, false
+	}
+	ok.Config, err = s.config(ctx, id)
+	return ok, err == nil
+}

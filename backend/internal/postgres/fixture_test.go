@@ -1,0 +1,377 @@
+package postgres_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"batteryswap/backend/internal/postgres"
+	"batteryswap/backend/internal/postgres/pgtest"
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+const (
+	alice = swap.RiderID("00000000-0000-4000-8000-00000000000a")
+	bob   = swap.RiderID("00000000-0000-4000-8000-00000000000b")
+)
+
+// patience bounds every wait of these tests.
+const patience = 20 * time.Second
+
+// deck is a database with a Store and what staff set up.
+type deck struct {
+	t     testing.TB
+	url   string
+	store *postgres.Store
+	grant ed25519.PrivateKey // signs grants
+	keys  int
+}
+
+func newDeck(t testing.TB) *deck {
+	d := &deck{t: t, url: pgtest.New(t), grant: ed25519.NewKeyFromSeed(make([]byte, 32))}
+	d.store = d.open()
+	for _, r := range []swap.RiderID{alice, bob} {
+		_, err := d.store.AddRider(t.Context(), postgres.NewRider{RiderID: r, Name: "Rider " + string(r[len(r)-1])})
+		require.NoError(t, err)
+	}
+	return d
+}
+
+// open is one more replica.
+func (d *deck) open() *postgres.Store {
+	s, err := postgres.Open(context.Background(), d.url, postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant})
+	require.NoError(d.t, err)
+	d.t.Cleanup(s.Close)
+	return s
+}
+
+func riderRef(c protocol.CabinetID, r swap.RiderID) protocol.RiderRef {
+	sum := sha256.Sum256([]byte(string(c) + "\x00" + string(r)))
+	return protocol.RiderRef(hex.EncodeToString(sum[:16]))
+}
+
+func (d *deck) openGrant(c protocol.CabinetID, envelope string) (protocol.Grant, error) {
+	var g protocol.Grant
+	e, err := protocol.Open([]byte(envelope), func(string, protocol.Type, protocol.CabinetID) (ed25519.PublicKey, bool) {
+		return d.grant.Public().(ed25519.PublicKey), true
+	})
+	if err != nil {
+		return g, err
+	}
+	if e.CabinetID != c {
+		return g, fmt.Errorf("a grant for %s", e.CabinetID)
+	}
+	return g, protocol.Decode(e, &g)
+}
+
+// query reads one value.
+func query[T any](d *deck, sql string, args ...any) T {
+	d.t.Helper()
+	conn, err := pgx.Connect(context.Background(), d.url)
+	require.NoError(d.t, err)
+	defer conn.Close(context.Background())
+	var v T
+	require.NoError(d.t, conn.QueryRow(context.Background(), sql, args...).Scan(&v))
+	return v
+}
+
+func (d *deck) exec(sql string, args ...any) error {
+	conn, err := pgx.Connect(context.Background(), d.url)
+	require.NoError(d.t, err)
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(context.Background(), sql, args...)
+	return err
+}
+
+// honest fails the test when the ledger does not bear the books out.
+func (d *deck) honest() postgres.Report {
+	d.t.Helper()
+	rep, err := d.store.Audit(context.Background())
+	require.NoError(d.t, err)
+	require.Empty(d.t, rep.Differences)
+	return rep
+}
+
+func (d *deck) account(r swap.RiderID) postgres.RiderReport {
+	d.t.Helper()
+	for _, x := range d.honest().Riders {
+		if x.RiderID == r {
+			x.Name = ""
+			return x
+		}
+	}
+	d.t.Fatalf("no rider %s", r)
+	return postgres.RiderReport{}
+}
+
+// cabinet is an agent's double: it keeps a journal and says what an agent says.
+type cabinet struct {
+	d       *deck
+	id      protocol.CabinetID
+	key     ed25519.PrivateKey
+	epoch   protocol.Epoch
+	boot    uint32
+	mono    uint64
+	raws    [][]byte
+	hashes  []protocol.Hash
+	acked   uint64
+	serials map[int]protocol.BatterySerial // what is in the slots
+}
+
+// cabinet enrols one with charged batteries in slots 7 and 8, and says hello.
+func (d *deck) cabinet(id protocol.CabinetID) *cabinet {
+	d.t.Helper()
+	d.keys++
+	seed := sha256.Sum256([]byte(id))
+	c := &cabinet{d: d, id: id, key: ed25519.NewKeyFromSeed(seed[:]), serials: map[int]protocol.BatterySerial{}}
+	require.NoError(d.t, d.store.EnrolCabinet(d.t.Context(), postgres.Enrolment{
+		CabinetID: id, DeviceKey: c.key.Public().(ed25519.PublicKey), Slots: 12, Station: "Station", Street: "Street",
+	}))
+	for _, slot := range []int{7, 8} {
+		serial := protocol.BatterySerial(fmt.Sprintf("%s-%d", id, slot))
+		d.battery(serial, swap.Place{CabinetID: id, Slot: slot})
+		c.serials[slot] = serial
+	}
+	c.format(1)
+	require.Equal(d.t, protocol.VerdictResume, c.hello().Verdict)
+	return c
+}
+
+func (d *deck) battery(serial protocol.BatterySerial, at swap.Place) {
+	d.t.Helper()
+	_, err := d.store.ImportBatteries(d.t.Context(), []postgres.Battery{{BatterySerial: serial, Type: "60V20Ah"}})
+	require.NoError(d.t, err)
+	require.NoError(d.t, d.store.AssignBattery(d.t.Context(), serial, at))
+}
+
+// format starts a journal.
+func (c *cabinet) format(n byte) {
+	c.epoch = protocol.Epoch(sha256.New().Sum([]byte(string(c.id) + "-journal-12345678"))[:16])
+	c.epoch[15] = n
+	c.raws, c.hashes, c.acked, c.boot, c.mono = nil, nil, 0, 0, 0
+	c.reboot()
+}
+
+func (c *cabinet) reboot() {
+	c.boot++
+	c.mono = 0
+	c.write(protocol.Boot{Epoch: c.epoch, BootID: c.bootID(), Software: "test"})
+}
+
+func (c *cabinet) bootID() protocol.BootID { return protocol.BootID{byte(c.boot), 1} }
+
+func (c *cabinet) write(ps ...protocol.Payload) {
+	c.d.t.Helper()
+	for _, p := range ps {
+		body, err := protocol.MarshalPayload(p)
+		require.NoError(c.d.t, err)
+		c.raw(p.RecordType(), body)
+	}
+}
+
+func (c *cabinet) raw(typ protocol.RecordType, body []byte) {
+	c.mono += 10
+	r := protocol.Record{
+		EpochShort: c.epoch.Short(), Seq: uint64(len(c.raws) + 1), BootSeq: c.boot, MonoMS: c.mono,
+		WallMS: uint64(time.Now().UnixMilli()), Clock: protocol.ClockSynchronised, Type: typ, Payload: body,
+	}
+	if n := len(c.hashes); n > 0 {
+		r.PrevHash = c.hashes[n-1]
+	}
+	raw, err := protocol.AppendRecord(nil, r)
+	require.NoError(c.d.t, err)
+	_, _, h, err := protocol.DecodeRecord(raw)
+	require.NoError(c.d.t, err)
+	c.raws, c.hashes = append(c.raws, raw), append(c.hashes, h)
+}
+
+// log is the signed message with records from to to, both included.
+func (c *cabinet) log(from, to int) postgres.Batch {
+	c.d.t.Helper()
+	m := protocol.Log{
+		Epoch: c.epoch, MonoMS: c.mono + 5, BootSeq: c.boot, FromSeq: uint64(from), Records: c.raws[from-1 : to], HeadHash: c.hashes[to-1],
+	}
+	return c.sealed(m)
+}
+
+func (c *cabinet) sealed(m protocol.Log) postgres.Batch {
+	c.d.t.Helper()
+	pub := c.key.Public().(ed25519.PublicKey)
+	raw, err := protocol.Seal(protocol.KeyID(pub), c.key, c.id, m)
+	require.NoError(c.d.t, err)
+	e, err := protocol.Open(raw, func(string, protocol.Type, protocol.CabinetID) (ed25519.PublicKey, bool) { return pub, true })
+	require.NoError(c.d.t, err)
+	return postgres.Batch{CabinetID: c.id, Envelope: e, Log: m}
+}
+
+func (c *cabinet) helloMessage() protocol.Hello {
+	h := protocol.Hello{
+		Epoch: c.epoch, FirstSeq: 1, TailSeq: uint64(len(c.raws)), TailHash: c.hashes[len(c.hashes)-1], AckedSeq: c.acked,
+		BootID: c.bootID(), BootSeq: c.boot, Software: "test",
+	}
+	if c.acked > 0 {
+		h.AckedHash = c.hashes[c.acked-1]
+	}
+	return h
+}
+
+func (c *cabinet) hello() protocol.HelloOK {
+	c.d.t.Helper()
+	ok, err := c.d.store.Hello(context.Background(), c.id, c.helloMessage())
+	require.NoError(c.d.t, err)
+	return ok
+}
+
+// prepared answers a prepare with what is in the slots.
+func (c *cabinet) prepared(p *protocol.Prepare) protocol.Prepared {
+	m := protocol.Prepared{SwapID: p.SwapID, Epoch: c.epoch, BootSeq: c.boot, BootID: c.bootID()}
+	sum := sha256.Sum256([]byte(p.SwapID))
+	copy(m.Nonce[:], sum[:])
+	if p.Kind.Deposits() {
+		m.DepositSlots = []int{3, 4}
+	}
+	if p.Kind.Dispenses() {
+		for _, slot := range []int{7, 8} {
+			if s := c.serials[slot]; s != "" {
+				m.Dispense = append(m.Dispense, protocol.Offer{Slot: slot, BatterySerial: s, Soc: 97})
+			}
+		}
+	}
+	return m
+}
+
+// granted takes a scan as far as the grant.
+func (c *cabinet) granted(r swap.RiderID, handBack bool) *protocol.Grant {
+	c.d.t.Helper()
+	c.d.keys++
+	v, p, no, err := c.d.store.Request(context.Background(), swap.Scan{
+		RiderID: r, CabinetID: c.id, HandBack: handBack, IdempotencyKey: fmt.Sprintf("key-%d", c.d.keys),
+	})
+	require.NoError(c.d.t, err)
+	require.Nil(c.d.t, no)
+	require.Equal(c.d.t, swap.StateRequested, v.State)
+	g, err := c.d.store.Prepared(context.Background(), c.id, c.prepared(p))
+	require.NoError(c.d.t, err)
+	require.NotNil(c.d.t, g)
+	return g
+}
+
+func (c *cabinet) accept(g *protocol.Grant) {
+	c.d.t.Helper()
+	raw, err := protocol.Seal("g1", c.d.grant, c.id, g)
+	require.NoError(c.d.t, err)
+	c.write(protocol.Accept{SwapID: g.SwapID, Kind: g.Kind, Nonce: g.Nonce, BootID: g.BootID, Grant: string(raw)})
+}
+
+// deposit is a battery into slot 3.
+func (c *cabinet) deposit(g *protocol.Grant, serial protocol.BatterySerial) {
+	c.d.t.Helper()
+	soc := 31
+	c.write(
+		protocol.Intent{SwapID: g.SwapID, Slot: 3, Purpose: protocol.PurposeDeposit, Pulse: 1},
+		protocol.DoorMoved{SwapID: g.SwapID, Slot: 3, Purpose: protocol.PurposeDeposit, Door: protocol.DoorOpen},
+		protocol.DoorMoved{SwapID: g.SwapID, Slot: 3, Purpose: protocol.PurposeDeposit, Door: protocol.DoorShut},
+		protocol.Deposit{SwapID: g.SwapID, Slot: 3, Battery: protocol.Battery{BatterySerial: serial, Soc: &soc}, Accepted: true},
+	)
+}
+
+// take is the battery of the first offer.
+func (c *cabinet) take(g *protocol.Grant) protocol.Offer {
+	c.d.t.Helper()
+	o := g.Dispense[0]
+	c.write(
+		protocol.Intent{SwapID: g.SwapID, Slot: o.Slot, Purpose: protocol.PurposeDispense, Pulse: 1, BatterySerial: o.BatterySerial},
+		protocol.DoorMoved{SwapID: g.SwapID, Slot: o.Slot, Purpose: protocol.PurposeDispense, Door: protocol.DoorOpen},
+		protocol.Taken{SwapID: g.SwapID, Slot: o.Slot, BatterySerial: o.BatterySerial},
+	)
+	return o
+}
+
+// swapped writes a whole swap: serial in, the first offer out. What was put in
+// is charged at once and lies in the slot of what was taken.
+func (c *cabinet) swapped(g *protocol.Grant, serial protocol.BatterySerial) protocol.BatterySerial {
+	c.d.t.Helper()
+	c.accept(g)
+	c.deposit(g, serial)
+	o := c.take(g)
+	c.write(protocol.Closed{
+		SwapID: g.SwapID, Kind: g.Kind, Outcome: protocol.OutcomeSwapped,
+		DepositSlot: 3, Deposited: serial, TakeSlot: o.Slot, Taken: o.BatterySerial,
+	})
+	return o.BatterySerial
+}
+
+// desk is a Recorder and the answers that came out of it.
+type desk struct {
+	*postgres.Recorder
+	t        testing.TB
+	mu       sync.Mutex
+	acks     map[protocol.CabinetID]protocol.LogAck
+	verdicts map[protocol.CabinetID]protocol.HelloOK
+	rejected map[protocol.CabinetID]int
+	came     chan struct{}
+}
+
+func (d *deck) desk(s *postgres.Store) *desk {
+	k := &desk{
+		t: d.t, acks: map[protocol.CabinetID]protocol.LogAck{}, verdicts: map[protocol.CabinetID]protocol.HelloOK{},
+		rejected: map[protocol.CabinetID]int{}, came: make(chan struct{}, 1),
+	}
+	note := func(f func()) {
+		k.mu.Lock()
+		f()
+		k.mu.Unlock()
+		select {
+		case k.came <- struct{}{}:
+		default:
+		}
+	}
+	k.Recorder = postgres.NewRecorder(s, postgres.RecorderOptions{
+		Acked:   func(id protocol.CabinetID, a protocol.LogAck) { note(func() { k.acks[id] = a }) },
+		Verdict: func(id protocol.CabinetID, ok protocol.HelloOK) { note(func() { k.verdicts[id] = ok }) },
+		Hooks:   postgres.Hooks{Rejected: func(id protocol.CabinetID, _ error) { note(func() { k.rejected[id]++ }) }},
+	})
+	d.t.Cleanup(k.Close)
+	return k
+}
+
+// until waits for an answer that satisfies ok.
+func (k *desk) until(ok func() bool) {
+	k.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for {
+		k.mu.Lock()
+		done := ok()
+		k.mu.Unlock()
+		if done {
+			return
+		}
+		select {
+		case <-k.came:
+		case <-deadline.C:
+			k.t.Fatal("the answer did not come")
+		}
+	}
+}
+
+// sends submits and waits until all of it is acknowledged.
+func (k *desk) sends(c *cabinet) {
+	k.t.Helper()
+	for from := int(c.acked) + 1; from <= len(c.raws); from = int(c.acked) + 1 {
+		to := min(from+protocol.MaxLogRecords-1, len(c.raws))
+		require.True(k.t, k.Submit(c.log(from, to)))
+		k.until(func() bool { return k.acks[c.id].UptoSeq >= uint64(to) })
+		c.acked = uint64(to)
+		require.Equal(k.t, c.hashes[to-1], k.acks[c.id].HashAtUpto)
+	}
+}

@@ -1,0 +1,243 @@
+package postgres
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+// Enrolment is what staff say of a cabinet. Replace gives an enrolled cabinet a
+// new device key: its journal is gone, its open swaps go to review, and the
+// next epoch is taken as it comes.
+type Enrolment struct {
+	CabinetID       protocol.CabinetID
+	DeviceKey       ed25519.PublicKey
+	Slots           int
+	Station, Street string
+	Replace         bool
+}
+
+func (e Enrolment) validate() error {
+	var errs []error
+	add := func(ok bool, format string, a ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, a...))
+		}
+	}
+	if err := e.CabinetID.Validate(); err != nil {
+		errs = append(errs, err)
+	}
+	add(len(e.DeviceKey) == ed25519.PublicKeySize, "device_key: %d bytes, want %d", len(e.DeviceKey), ed25519.PublicKeySize)
+	add(e.Slots >= 1 && e.Slots <= protocol.MaxSlots, "slots is %d: want 1 to %d", e.Slots, protocol.MaxSlots)
+	add(e.Station != "" && clean(e.Station) == e.Station, "station: want a name")
+	add(e.Street != "" && clean(e.Street) == e.Street, "street: want a name")
+	return errors.Join(errs...)
+}
+
+// EnrolCabinet makes a cabinet known, or gives it a new device key.
+func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
+	if err := e.validate(); err != nil {
+		return err
+	}
+	inventory, err := s.lastInventory(ctx, e.CabinetID)
+	if err != nil {
+		return err
+	}
+	err = s.transact(ctx, wanted{cabinets: strs(e.CabinetID)}, func(l *loaded, b *pgx.Batch) error {
+		c := l.books.Cabinets[e.CabinetID]
+		switch {
+		case c == nil && e.Replace:
+			return fmt.Errorf("cabinet_id %s: %w: nothing to replace", e.CabinetID, ErrNotFound)
+		case c != nil && !e.Replace:
+			return fmt.Errorf("cabinet_id %s: enrolled already; replacing gives it a new device key", e.CabinetID)
+		case c == nil:
+			b.Queue(`INSERT INTO cabinet (cabinet_id, station, street, slots) VALUES ($1, $2, $3, $4)`, string(e.CabinetID), e.Station, e.Street, e.Slots)
+			b.Queue(`INSERT INTO cabinet_cursor (cabinet_id) VALUES ($1)`, string(e.CabinetID))
+		default:
+			l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
+			l.books.EnterEpoch(c, protocol.Epoch{})
+			b.Queue(`UPDATE cabinet SET station = $2, street = $3, slots = $4 WHERE cabinet_id = $1`, string(e.CabinetID), e.Station, e.Street, e.Slots)
+			b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(e.CabinetID))
+			b.Queue(`UPDATE cabinet_key SET revoked_at = now() WHERE cabinet_id = $1 AND revoked_at IS NULL`, string(e.CabinetID))
+		}
+		b.Queue(`INSERT INTO cabinet_key (cabinet_id, kid, public_key) VALUES ($1, $2, $3)
+			ON CONFLICT (cabinet_id, kid) DO UPDATE SET revoked_at = NULL`, string(e.CabinetID), protocol.KeyID(e.DeviceKey), []byte(e.DeviceKey))
+		b.Queue(`SELECT pg_notify($1, '')`, channelKeys)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("enrol cabinet: %w", err)
+	}
+	return nil
+}
+
+// AcceptEpoch makes the epoch that waits at a cabinet the one that counts. What
+// was open in the old one goes to review.
+func (s *Store) AcceptEpoch(ctx context.Context, id protocol.CabinetID) error {
+	inventory, err := s.lastInventory(ctx, id)
+	if err != nil {
+		return err
+	}
+	var waiting []byte
+	err = s.pool.QueryRow(ctx, `SELECT epoch FROM cabinet_epoch WHERE cabinet_id = $1 AND state = 'waiting' ORDER BY seen_at DESC LIMIT 1`,
+		string(id)).Scan(&waiting)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("accept an epoch of %s: %w: none waits", id, ErrNotFound)
+	}
+	if err != nil {
+		return fmt.Errorf("accept an epoch of %s: %w", id, err)
+	}
+	err = s.transact(ctx, wanted{cabinets: strs(id)}, func(l *loaded, b *pgx.Batch) error {
+		c := l.books.Cabinets[id]
+		if c == nil {
+			return ErrNotFound
+		}
+		l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
+		l.books.EnterEpoch(c, protocol.Epoch(waiting))
+		b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(id))
+		queueEpoch(b, id, c.Epoch)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("accept an epoch of %s: %w", id, err)
+	}
+	return nil
+}
+
+// lastInventory is what a cabinet's telemetry showed last.
+func (s *Store) lastInventory(ctx context.Context, id protocol.CabinetID) (protocol.Inventory, error) {
+	var raw []byte
+	var inv protocol.Inventory
+	err := s.pool.QueryRow(ctx, `SELECT inventory FROM cabinet_state WHERE cabinet_id = $1`, string(id)).Scan(&raw)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err == nil {
+		err = json.Unmarshal(raw, &inv)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the last inventory of %s: %w", id, err)
+	}
+	return inv, nil
+}
+
+// WaiveRecovery lets owed and issue grants go on after a restore, though some
+// cabinet has not caught up.
+func (s *Store) WaiveRecovery(ctx context.Context) error {
+	if _, err := s.pool.Exec(ctx, `UPDATE fleet SET recovering_since = NULL`); err != nil {
+		return fmt.Errorf("waive the recovery: %w", err)
+	}
+	return nil
+}
+
+// Battery is one row of the registry.
+type Battery struct {
+	BatterySerial protocol.BatterySerial
+	Type          string
+}
+
+// ImportBatteries registers batteries, all or none; new ones are with staff. It
+// returns how many were new.
+func (s *Store) ImportBatteries(ctx context.Context, rows []Battery) (added int, err error) {
+	serials := make([]string, len(rows))
+	for i, r := range rows {
+		if err := r.BatterySerial.Validate(); err != nil {
+			return 0, fmt.Errorf("row %d: %w", i+1, err)
+		}
+		if clean(r.Type) != r.Type {
+			return 0, fmt.Errorf("row %d: type: want at most %d bytes of text", i+1, maxText)
+		}
+		serials[i] = string(r.BatterySerial)
+	}
+	act := newID()
+	err = s.transact(ctx, wanted{serials: distinct(serials)}, func(l *loaded, _ *pgx.Batch) error {
+		added = 0
+		for i, r := range rows {
+			if l.books.Import(act, i+1, r.BatterySerial, r.Type, swap.Now(l.now)) {
+				added++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("import batteries: %w", err)
+	}
+	return added, nil
+}
+
+// Place is where staff say that a battery is.
+type Place = swap.Place
+
+// AssignBattery books where staff say that a battery is.
+func (s *Store) AssignBattery(ctx context.Context, serial protocol.BatterySerial, to Place) error {
+	w := wanted{serials: strs(serial)}
+	if to.RiderID != "" {
+		if !isUUID(string(to.RiderID)) {
+			return fmt.Errorf("rider_id %.40q: want a UUID", to.RiderID)
+		}
+		w.riders = strs(to.RiderID)
+	}
+	if to.CabinetID != "" {
+		w.cabinets, w.slotCabinets, w.slotNumbers = strs(to.CabinetID), strs(to.CabinetID), []int{to.Slot}
+	}
+	act := newID()
+	err := s.transact(ctx, w, func(l *loaded, _ *pgx.Batch) error {
+		return l.books.Assign(act, serial, to, swap.Now(l.now))
+	})
+	if err != nil {
+		return fmt.Errorf("assign battery: %w", err)
+	}
+	return nil
+}
+
+// NewRider is a rider to add; RiderID "" makes one.
+type NewRider struct {
+	RiderID                       swap.RiderID
+	Name, Union, Street, Platform string
+}
+
+// AddRider adds a rider.
+func (s *Store) AddRider(ctx context.Context, r NewRider) (swap.RiderID, error) {
+	if r.RiderID == "" {
+		r.RiderID = swap.RiderID(uuid.Must(uuid.NewV7()).String())
+	}
+	if !isUUID(string(r.RiderID)) {
+		return "", fmt.Errorf("rider_id %.40q: want a UUID in lower case", r.RiderID)
+	}
+	if r.Name == "" {
+		return "", errors.New("name: want one")
+	}
+	tag, err := s.pool.Exec(ctx, `INSERT INTO rider (rider_id, name, union_name, street, platform) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT DO NOTHING`, string(r.RiderID), clean(r.Name), clean(r.Union), clean(r.Street), clean(r.Platform))
+	if err != nil {
+		return "", fmt.Errorf("add rider: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return "", fmt.Errorf("rider_id %s: there already", r.RiderID)
+	}
+	return r.RiderID, nil
+}
+
+// StaffCredit gives a rider a first battery to come: the next scan becomes an
+// issue.
+func (s *Store) StaffCredit(ctx context.Context, rider swap.RiderID) error {
+	if !isUUID(string(rider)) {
+		return fmt.Errorf("rider_id %.40q: want a UUID", rider)
+	}
+	act := newID()
+	err := s.transact(ctx, wanted{riders: strs(rider)}, func(l *loaded, _ *pgx.Batch) error {
+		return l.books.StaffCredit(act, rider, swap.Now(l.now))
+	})
+	if err != nil {
+		return fmt.Errorf("staff credit: %w", err)
+	}
+	return nil
+}

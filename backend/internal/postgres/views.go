@@ -1,0 +1,159 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+// heardWithin is how long after its last sign of life a cabinet is shown as
+// reachable.
+const heardWithin = 60 * time.Second
+
+// heard is a cabinet's last sign of life.
+const heard = `greatest(k.heard_at, t.seen_at)`
+
+// Swap is a rider's swap. Another rider's is ErrNotFound.
+func (s *Store) Swap(ctx context.Context, rider swap.RiderID, id protocol.SwapID) (swap.View, error) {
+	if id.Validate() != nil || !isUUID(string(rider)) {
+		return swap.View{}, ErrNotFound
+	}
+	var row *swap.Swap
+	var reachable bool
+	var b pgx.Batch
+	b.Queue(`SELECT `+swapColumns+` FROM swap WHERE swap_id = $1 AND rider_id = $2`, string(id), string(rider)).QueryRow(func(r pgx.Row) (err error) {
+		row, err = scanSwap(r)
+		return err
+	})
+	b.Queue(`SELECT coalesce(`+heard+` > now() - $2::interval, false)
+		FROM swap JOIN cabinet_cursor k USING (cabinet_id) LEFT JOIN cabinet_state t USING (cabinet_id) WHERE swap_id = $1`,
+		string(id), heardWithin).QueryRow(func(r pgx.Row) error { return r.Scan(&reachable) })
+	err := s.pool.SendBatch(ctx, &b).Close()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return swap.View{}, ErrNotFound
+	}
+	if err != nil {
+		return swap.View{}, fmt.Errorf("read swap %s: %w", id, err)
+	}
+	return row.View(reachable), nil
+}
+
+const sqlCabinets = `SELECT c.cabinet_id, c.station, c.street, coalesce(` + heard + ` > now() - $1::interval, false), ` + heard + `,
+		coalesce(CASE WHEN c.out_of_service OR k.forked THEN 'out_of_service' ELSE t.out_of_service END, ''), c.slots, t.inventory,
+		EXISTS (SELECT FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed')
+	FROM cabinet c JOIN cabinet_cursor k USING (cabinet_id) LEFT JOIN cabinet_state t USING (cabinet_id)`
+
+// Cabinets lists all cabinets, by their names.
+func (s *Store) Cabinets(ctx context.Context) ([]swap.CabinetView, error) {
+	rows, err := s.pool.Query(ctx, sqlCabinets+` ORDER BY c.cabinet_id`, heardWithin)
+	if err != nil {
+		return nil, fmt.Errorf("list cabinets: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, scanCabinetView)
+	if err != nil {
+		return nil, fmt.Errorf("list cabinets: %w", err)
+	}
+	return out, nil
+}
+
+// Cabinet is one cabinet, or ErrNotFound.
+func (s *Store) Cabinet(ctx context.Context, id protocol.CabinetID) (swap.CabinetView, error) {
+	if id.Validate() != nil {
+		return swap.CabinetView{}, ErrNotFound
+	}
+	rows, err := s.pool.Query(ctx, sqlCabinets+` WHERE c.cabinet_id = $2`, heardWithin, string(id))
+	if err != nil {
+		return swap.CabinetView{}, fmt.Errorf("read cabinet %s: %w", id, err)
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, scanCabinetView)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return swap.CabinetView{}, ErrNotFound
+	}
+	if err != nil {
+		return swap.CabinetView{}, fmt.Errorf("read cabinet %s: %w", id, err)
+	}
+	return v, nil
+}
+
+func scanCabinetView(r pgx.CollectableRow) (swap.CabinetView, error) {
+	var v swap.CabinetView
+	var seen *time.Time
+	var inventory []byte
+	if err := r.Scan(&v.CabinetID, &v.Station, &v.Street, &v.Reachable, &seen, &v.OutOfService, &v.Slots, &inventory, &v.SwapOpen); err != nil {
+		return v, err
+	}
+	if seen != nil {
+		v.LastSeen = *seen
+	}
+	if inventory != nil {
+		if err := json.Unmarshal(inventory, &v.Inventory); err != nil {
+			return v, fmt.Errorf("inventory: %w", err)
+		}
+	}
+	for _, st := range v.Inventory {
+		switch {
+		case st.Out:
+		case st.Charged && st.Presence == protocol.HoldsBattery:
+			v.Charged++
+		case st.Presence == protocol.PresenceEmpty:
+			v.Empty++
+		}
+	}
+	return v, nil
+}
+
+// Rider is a rider's own account, or ErrNotFound.
+func (s *Store) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, error) {
+	if !isUUID(string(id)) {
+		return swap.RiderView{}, ErrNotFound
+	}
+	v := swap.RiderView{RiderID: id}
+	var open []string
+	var now time.Time
+	err := s.pool.QueryRow(ctx, `SELECT counted, now(),
+			(SELECT count(*) FROM credit c WHERE c.rider_id = r.rider_id AND c.state IN ('open', 'reserved')),
+			ARRAY(SELECT battery_serial FROM battery b WHERE b.rider_id = r.rider_id AND b.holder = 'rider' ORDER BY 1),
+			ARRAY(SELECT swap_id::text FROM swap w WHERE w.rider_id = r.rider_id AND w.state <> 'closed' ORDER BY parked, swap_id DESC)
+		FROM rider r WHERE rider_id = $1`, string(id)).Scan(&v.SwapsTotal, &now, &v.OpenCredits, &v.Batteries, &open)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return swap.RiderView{}, ErrNotFound
+	}
+	if err != nil {
+		return swap.RiderView{}, fmt.Errorf("read rider: %w", err)
+	}
+	if len(open) > 0 {
+		v.OpenSwap = protocol.SwapID(open[0])
+	}
+	err = s.pool.QueryRow(ctx, `SELECT coalesce(sum(swaps), 0) FROM day_count WHERE rider_id = $1 AND day >= $2::date`,
+		string(id), string(swap.MonthOf(now))).Scan(&v.SwapsThisMonth)
+	if err != nil {
+		return swap.RiderView{}, fmt.Errorf("read rider's month: %w", err)
+	}
+	return v, nil
+}
+
+// Gauges are counts that every replica's metrics show alike.
+type Gauges struct {
+	OpenSwaps, OpenReviews, OpenCredits int
+	Recovering                          bool
+}
+
+// Gauges counts what is open.
+func (s *Store) Gauges(ctx context.Context) (Gauges, error) {
+	var g Gauges
+	err := s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM swap WHERE state <> 'closed'),
+		(SELECT count(*) FROM review WHERE decided_at IS NULL),
+		(SELECT count(*) FROM credit WHERE state IN ('open', 'reserved')),
+		(SELECT recovering_since IS NOT NULL FROM fleet)`).Scan(&g.OpenSwaps, &g.OpenReviews, &g.OpenCredits, &g.Recovering)
+	if err != nil {
+		return Gauges{}, fmt.Errorf("count what is open: %w", err)
+	}
+	return g, nil
+}
