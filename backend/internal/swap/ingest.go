@@ -9,8 +9,8 @@ type Verdict string
 
 // The verdicts.
 const (
-	Took Verdict = "took" // everything that was new is in the books; perhaps nothing was
-	Gap  Verdict = "gap"  // records before it are missing: ask again from LastSeq+1
+	Took  Verdict = "took"  // everything that was new is in the books; perhaps nothing was
+	Gap   Verdict = "gap"   // records before it are missing: ask again from LastSeq+1
 	Forks Verdict = "forks" // it contradicts what the cabinet said before
 	// Elsewhere: not of the epoch that counts, or of one that has forked.
 	Elsewhere Verdict = "elsewhere"

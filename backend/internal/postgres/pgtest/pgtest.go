@@ -17,6 +17,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -40,17 +41,19 @@ import (
 
 // server is what all tests of a binary share.
 type server struct {
-	url string // of its maintenance database
-	dir string // "": not ours
-	err error
+	url      string // of its maintenance database
+	dir      string // "": not ours
+	template string // name of the migrated database that tests get copies of
+	made     atomic.Int64
+	pipe     *os.File // closes when this process ends
+	err      error
 }
 
-// once starts the server when the first test asks, and makes the template that
-// every test's database is a copy of.
-var once = sync.OnceValue(func() server {
-	s := server{url: os.Getenv("TEST_DATABASE_URL")}
+// once starts the server when the first test asks.
+var once = sync.OnceValue(func() *server {
+	s := &server{url: os.Getenv("TEST_DATABASE_URL"), template: fmt.Sprintf("pgtest_%d_template", os.Getpid())}
 	if s.url == "" {
-		s.url, s.dir, s.err = start()
+		s.err = s.start()
 	}
 	if s.err == nil {
 		s.err = s.makeTemplate()
@@ -58,17 +61,11 @@ var once = sync.OnceValue(func() server {
 	return s
 })
 
-// template is the name of the migrated database; a server that is not ours may
-// serve several binaries.
-var template = sync.OnceValue(func() string { return fmt.Sprintf("pgtest_%d_template", os.Getpid()) })
-
-var counter atomic.Int64
-
 // New returns the URL of a fresh database with all migrations, dropped when the
 // test ends.
 func New(t testing.TB) string {
 	t.Helper()
-	return create(t, `TEMPLATE "`+template()+`"`)
+	return create(t, `TEMPLATE "`+once().template+`"`)
 }
 
 // Empty returns the URL of a fresh database without any table.
@@ -81,7 +78,7 @@ func create(t testing.TB, from string) string {
 	t.Helper()
 	s := once()
 	require.NoError(t, s.err, "no PostgreSQL for tests: set TEST_DATABASE_URL, or install the server's binaries")
-	name := fmt.Sprintf("pgtest_%d_%d", os.Getpid(), counter.Add(1))
+	name := fmt.Sprintf("pgtest_%d_%d", os.Getpid(), s.made.Add(1))
 	require.NoError(t, s.exec(fmt.Sprintf(`CREATE DATABASE "%s" %s`, name, from)))
 	t.Cleanup(func() {
 		require.NoError(t, s.exec(fmt.Sprintf(`DROP DATABASE IF EXISTS "%s" WITH (FORCE)`, name)))
@@ -92,17 +89,17 @@ func create(t testing.TB, from string) string {
 // Dir is the throwaway server's data directory, "" when the server is not ours.
 func Dir() string { return once().dir }
 
-func (s server) makeTemplate() error {
-	if err := s.exec(fmt.Sprintf(`CREATE DATABASE "%s"`, template())); err != nil {
+func (s *server) makeTemplate() error {
+	if err := s.exec(fmt.Sprintf(`CREATE DATABASE "%s"`, s.template)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	return postgres.Migrate(ctx, s.database(template()))
+	return postgres.Migrate(ctx, s.database(s.template))
 }
 
 // database is the URL of another database of the same server.
-func (s server) database(name string) string {
+func (s *server) database(name string) string {
 	u, err := url.Parse(s.url)
 	if err != nil {
 		return s.url
@@ -113,7 +110,7 @@ func (s server) database(name string) string {
 
 // exec runs one statement in the maintenance database. Copying a template
 // excludes other copies for a moment: it is tried again.
-func (s server) exec(sql string) error {
+func (s *server) exec(sql string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var err error
@@ -147,45 +144,39 @@ rm -rf "$1"
 `
 
 // start makes a cluster and starts its server.
-func start() (string, string, error) {
+func (s *server) start() error {
 	bin, err := binaries()
 	if err != nil {
-		return "", "", err
+		return err
 	}
-	dir, err := os.MkdirTemp("", "pgtest-")
+	if s.dir, err = os.MkdirTemp("", "pgtest-"); err != nil {
+		return fmt.Errorf("start PostgreSQL: %w", err)
+	}
+	as, err := unprivileged(s.dir)
 	if err != nil {
-		return "", "", fmt.Errorf("start PostgreSQL: %w", err)
+		return errors.Join(err, os.RemoveAll(s.dir))
 	}
-	as, name, err := unprivileged(dir)
-	if err != nil {
-		return "", "", err
-	}
-	env := append(os.Environ(), "PATH="+bin+":/usr/bin:/bin", "HOME="+dir)
-	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.Dir, initdb.Env, initdb.SysProcAttr = dir, env, as
+	env := append(os.Environ(), "PATH="+bin+":/usr/bin:/bin", "HOME="+s.dir)
+	initdb := exec.Command(filepath.Join(bin, "initdb"), "-D", filepath.Join(s.dir, "data"), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
+	initdb.Dir, initdb.Env, initdb.SysProcAttr = s.dir, env, as
 	if out, err := initdb.CombinedOutput(); err != nil {
-		_ = os.RemoveAll(dir)
-		return "", "", fmt.Errorf("initdb as %s: %w: %s", name, err, out)
+		return errors.Join(fmt.Errorf("initdb: %w: %s", err, out), os.RemoveAll(s.dir))
 	}
 	read, write, err := os.Pipe()
 	if err != nil {
-		return "", "", fmt.Errorf("start PostgreSQL: %w", err)
+		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	shell := exec.Command("/bin/sh", "-c", run, "pgtest", dir)
-	shell.Dir, shell.Env, shell.SysProcAttr, shell.ExtraFiles = dir, env, as, []*os.File{read}
+	defer read.Close()
+	s.pipe = write
+	shell := exec.Command("/bin/sh", "-c", run, "pgtest", s.dir)
+	shell.Dir, shell.Env, shell.SysProcAttr, shell.ExtraFiles = s.dir, env, as, []*os.File{read}
 	shell.SysProcAttr.Setpgid = true
 	if err := shell.Start(); err != nil {
-		return "", "", fmt.Errorf("start PostgreSQL: %w", err)
+		return fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	_ = read.Close()
-	held.Store(write)
-	url := "postgres:///postgres?user=postgres&host=" + url.QueryEscape(dir)
-	return url, dir, await(url, dir)
+	s.url = "postgres:///postgres?user=postgres&host=" + url.QueryEscape(s.dir)
+	return await(s.url, s.dir)
 }
-
-// held keeps the pipe's end from being closed by the garbage collector: it
-// closes when this process ends.
-var held atomic.Pointer[os.File]
 
 func await(url, dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -226,24 +217,24 @@ func version(path string) int {
 
 // unprivileged gives the directory to a user that the server agrees to run as:
 // it refuses root.
-func unprivileged(dir string) (*syscall.SysProcAttr, string, error) {
+func unprivileged(dir string) (*syscall.SysProcAttr, error) {
 	if os.Getuid() != 0 {
-		return &syscall.SysProcAttr{}, "this user", nil
+		return &syscall.SysProcAttr{}, nil
 	}
 	u, err := user.Lookup("postgres")
 	if err != nil {
-		return nil, "", fmt.Errorf("PostgreSQL does not run as root: %w", err)
+		return nil, fmt.Errorf("PostgreSQL does not run as root: %w", err)
 	}
-	uid, err := strconv.Atoi(u.Uid)
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
 	if err != nil {
-		return nil, "", fmt.Errorf("uid of postgres: %w", err)
+		return nil, fmt.Errorf("uid of postgres: %w", err)
 	}
-	gid, err := strconv.Atoi(u.Gid)
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
 	if err != nil {
-		return nil, "", fmt.Errorf("gid of postgres: %w", err)
+		return nil, fmt.Errorf("gid of postgres: %w", err)
 	}
-	if err := os.Chown(dir, uid, gid); err != nil {
-		return nil, "", fmt.Errorf("start PostgreSQL: %w", err)
+	if err := os.Chown(dir, int(uid), int(gid)); err != nil {
+		return nil, fmt.Errorf("start PostgreSQL: %w", err)
 	}
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, "postgres", nil
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 }
