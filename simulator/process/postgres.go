@@ -129,6 +129,6 @@ func waitPostgres(ctx context.Context, p *Program, isReady, socket string) error
 		if err := p.Alone(); err != nil {
 			return false, err
 		}
-		return exec.CommandContext(ctx, isReady, "-q", "-h", socket, "-U", "swap").Run() == nil, nil
+		return exec.CommandContext(ctx, isReady, "-q", "-h", socket, "-U", "swap", "-d", "postgres").Run() == nil, nil
 	})
 }

@@ -69,6 +69,16 @@ func (p *Program) Start() error {
 	return nil
 }
 
+// PID is the running process's, 0 before the first Start.
+func (p *Program) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Alone says how the program ended if nobody told it to, or nil.
 func (p *Program) Alone() error {
 	p.mu.Lock()
