@@ -53,6 +53,8 @@ const (
 	// none is begun. Deposit 2 × 2, reopen 2, dispense 3 × 2, return 2 leaves
 	// four to spare.
 	pulsesOfSwap = 18
+	// maxBucket bounds the pulses that are remembered, and so MaxPulsesPerHour.
+	maxBucket = 240
 	// maxEnded bounds the memory of ended swaps.
 	maxEnded = 64
 	// voidsPerMinute bounds VOID records that answer cancels of unknown swaps.

@@ -27,15 +27,43 @@ type Durable struct {
 	// Open is the swap that was accepted and is not closed.
 	Open *Open `json:"open,omitempty"`
 	// Alarms are those raised and not cleared, sorted.
-	Alarms      []Raised               `json:"alarms,omitempty"`
+	Alarms      Alarms                 `json:"alarms,omitempty"`
 	Config      protocol.CabinetConfig `json:"config"`
 	KeysVersion int64                  `json:"keys_version"`
 }
 
 // Raised is an alarm that is on. Slot 0 is the cabinet.
 type Raised struct {
-	Kind protocol.AlarmKind `json:"k"`
-	Slot int                `json:"s,omitempty"`
+	Kind protocol.AlarmKind
+	Slot int
+}
+
+// Alarms are sorted by slot and kind. In JSON they are the slots of each kind,
+// which is short enough for the worst day of the largest cabinet.
+type Alarms []Raised
+
+// MarshalJSON gives an object: kind → slots.
+func (a Alarms) MarshalJSON() ([]byte, error) {
+	m := map[protocol.AlarmKind][]int{}
+	for _, r := range a {
+		m[r.Kind] = append(m[r.Kind], r.Slot)
+	}
+	return json.Marshal(m)
+}
+
+// UnmarshalJSON takes what MarshalJSON gives.
+func (a *Alarms) UnmarshalJSON(b []byte) error {
+	var m map[protocol.AlarmKind][]int
+	if err := json.Unmarshal(b, &m); err != nil {
+		return fmt.Errorf("alarms: %w", err)
+	}
+	*a = nil
+	for kind, slots := range m {
+		for _, n := range slots {
+			*a = foldAlarm(*a, protocol.Alarm{Kind: kind, Slot: n})
+		}
+	}
+	return nil
 }
 
 // Open is an accepted swap, as the journal tells it.
@@ -216,7 +244,7 @@ func unspent(spent []uint64, runMS uint64) []uint64 {
 	return spent[i:]
 }
 
-func foldAlarm(on []Raised, p protocol.Alarm) []Raised {
+func foldAlarm(on Alarms, p protocol.Alarm) Alarms {
 	a := Raised{p.Kind, p.Slot}
 	i, found := slices.BinarySearchFunc(on, a, compareRaised)
 	switch {

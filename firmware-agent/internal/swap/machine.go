@@ -155,7 +155,7 @@ func (m *Machine) left() int { return m.durable.PulsesLeft(m.limits, m.in.Now) }
 // PulsesLeft is how many pulses the bucket holds at a time of this boot.
 func (d Durable) PulsesLeft(l Limits, now time.Duration) int {
 	run := d.BaseMS + uint64(max(now, 0).Milliseconds())
-	return l.MaxPulsesPerHour - len(unspent(d.SpentMS, run))
+	return min(l.MaxPulsesPerHour, maxBucket) - len(unspent(d.SpentMS, run))
 }
 
 // open journals an INTENT and has the lock pulsed once. It refuses when a pulse

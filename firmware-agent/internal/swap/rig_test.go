@@ -298,7 +298,11 @@ func (r *rig) effects(effects []Effect) bool {
 			r.prompts = append(r.prompts, e)
 		}
 	}
-	return !r.cutAt("after effects")
+	where := "after effects"
+	if len(effects) == 0 {
+		where = "at rest"
+	}
+	return !r.cutAt(where)
 }
 
 // pulse is the lock's part.
