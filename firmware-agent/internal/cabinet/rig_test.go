@@ -92,7 +92,7 @@ func (r *rig) start() {
 	ctx, stop := context.WithCancel(r.t.Context())
 	r.c, r.stop, r.err = c, stop, make(chan error, 1)
 	go func() { r.err <- c.Run(ctx) }()
-	go r.poll(ctx)
+	go r.poll(ctx, c)
 }
 
 type readerFunc func([]byte) (int, error)
@@ -216,19 +216,19 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // poll reads every slot in turn, once a second or as fast as the line allows.
-func (r *rig) poll(ctx context.Context) {
+func (r *rig) poll(ctx context.Context, c *Cabinet) {
 	for ctx.Err() == nil {
 		began := r.now()
 		for n := range r.boxes {
 			if v, err := r.Poll(ctx, n+1); err == nil {
-				r.c.Observe(v)
+				c.Observe(v)
 			}
 		}
 		r.mu.Lock()
 		hurry := r.hurry
 		board := driver.CabinetReading{At: r.now(), Button: slot.TriOf(r.button), Smoke: slot.TriOf(r.smoke)}
 		r.mu.Unlock()
-		r.c.ObserveBoard(board)
+		c.ObserveBoard(board)
 		if !hurry {
 			_ = sleep(ctx, began+time.Second-r.now())
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 )
 
@@ -93,4 +94,45 @@ func TestRecordsOfASwap(t *testing.T) {
 		{SwapID: swapID(1), Slot: 1, Purpose: protocol.PurposeDeposit, Pulse: 1},
 		{SwapID: swapID(1), Slot: 3, Purpose: protocol.PurposeDispense, Pulse: 1, BatterySerial: "C3"},
 	}, records[protocol.Intent](r))
+}
+
+// TestOpenRefuses: whatever the phases believe, open itself asks once more. It
+// is the only place where a pulse is made.
+func TestOpenRefuses(t *testing.T) {
+	ready := func() *rig { // slot 1 is pulsed and closed again, slot 3 may be next
+		r := usual(t)
+		r.start(1, protocol.KindSwap)
+		r.deposit(flat("R1"))
+		r.wait(10 * tick)
+		return r
+	}
+	cases := []struct {
+		name string
+		set  func(m *Machine, views []slot.View)
+	}{
+		{"sound", func(*Machine, []slot.View) {}},
+		{"the slot is not closed", func(_ *Machine, v []slot.View) { v[3].Closed = false }},
+		{"the slot is not known", func(_ *Machine, v []slot.View) { v[3].Fresh = false }},
+		{"another slot of the swap is not closed", func(_ *Machine, v []slot.View) { v[0].Closed = false }},
+		{"another slot of the swap is not known", func(_ *Machine, v []slot.View) { v[0].Fresh = false }},
+		{"a safety alarm", func(m *Machine, _ []slot.View) { m.in.Halt = true }},
+		{"six minutes are over", func(m *Machine, _ []slot.View) { m.in.Now += pulseWindow }},
+		{"no pulse is left", func(m *Machine, _ []slot.View) { m.limits.MaxPulsesPerHour = 1 }},
+		{"another boot", func(m *Machine, _ []slot.View) { m.durable.BootSeq++ }},
+		{"two pulses are spent", func(m *Machine, _ []slot.View) {
+			i := Intent{Slot: 4, Purpose: protocol.PurposeDispense}
+			m.durable.Open.Intents = append(m.durable.Open.Intents, i, i)
+		}},
+	}
+	for _, c := range cases {
+		r := ready()
+		m := *r.machine
+		m.in, m.effects = r.input(nil), nil
+		m.durable.Open.Intents = m.durable.Open.Intents[:1]
+		c.set(&m, m.in.Slots)
+		got := m.open(m.in.view(4), protocol.PurposeDispense)
+		require.Equal(t, c.name == "sound", got, c.name)
+		require.Equal(t, got, m.pulse != nil, c.name)
+		require.Equal(t, got, len(m.effects) == 1, c.name)
+	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 var (
-	walkSeeds = flag.Int("walks", 300, "random walks to make")
+	walkSeeds = flag.Int("walks", 150, "random walks to make")
 	walkSeed  = flag.Uint64("walk", 0, "make only the walk of this seed")
 )
 
