@@ -125,9 +125,11 @@ func TestLateRepliesNeverBecomeData(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := start(t, baud)
 			late := r.Timing().Late
+			// Just after the time that a reply has.
+			after := device + 20*time.Millisecond + r.Timing().Exchange(0, 37)
 			r.line.Fault = func(n int, _, reply []byte) []drivertest.Burst {
 				if n%3 == 1 {
-					return []drivertest.Burst{{After: device + 25*time.Millisecond + late*time.Duration(n%5)/6, Bytes: reply}}
+					return []drivertest.Burst{{After: after + late*time.Duration(n%5)/6, Bytes: reply}}
 				}
 				return []drivertest.Burst{{Bytes: reply}}
 			}
@@ -254,6 +256,50 @@ func TestReplyBehindNoise(t *testing.T) {
 		require.ErrorIs(t, err, bus.ErrTimeout)
 		require.Equal(t, bus.Stats{Requests: 8, Replies: 5, Garbled: 2, Timeouts: 1, Opened: 1, Up: true,
 			DiscardedBytes: 1 + 2 + 3 + 9 + 8 + 309 + 9}, r.Stats())
+	})
+}
+
+// An adapter, or a busy machine, may hand a reply over in pieces with pauses
+// between them, or all of it when the time is over but nobody looked.
+func TestReplyInPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 19200)
+		pieces := func(pause time.Duration) {
+			r.line.Fault = func(_ int, _, reply []byte) []drivertest.Burst {
+				return []drivertest.Burst{{After: device, Bytes: reply[:9]}, {After: device + pause, Bytes: reply[9:30]}, {After: device + 2*pause, Bytes: reply[30:]}}
+			}
+		}
+		pieces(60 * time.Millisecond)
+		_, err := r.Modbus(t.Context(), bus.Poll, read(1, 16))
+		require.NoError(t, err)
+		pieces(time.Second)
+		_, err = r.Modbus(t.Context(), bus.Poll, read(1, 16))
+		require.ErrorIs(t, err, bus.ErrGarbled)
+		r.line.Fault = nil
+		time.Sleep(5 * time.Second)
+		r.line.Stall = time.Second
+		_, err = r.Modbus(t.Context(), bus.Poll, read(1, 16))
+		require.NoError(t, err, "the reply was there when this program was not")
+	})
+}
+
+// A board that sends a byte now and then holds nobody up for long.
+func TestTrickle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, 19200)
+		_, err := r.Modbus(t.Context(), bus.Poll, read(1, 16))
+		require.NoError(t, err)
+		r.line.Fault = func(_ int, _, reply []byte) []drivertest.Burst {
+			bursts := []drivertest.Burst{{Bytes: reply[:3]}}
+			for i := 3; i < len(reply); i++ {
+				bursts = append(bursts, drivertest.Burst{After: time.Duration(i) * 50 * time.Millisecond, Bytes: reply[i : i+1]})
+			}
+			return bursts
+		}
+		began := time.Now()
+		_, err = r.Modbus(t.Context(), bus.Poll, read(1, 16))
+		require.ErrorIs(t, err, bus.ErrGarbled)
+		require.Less(t, time.Since(began), 3*time.Second)
 	})
 }
 

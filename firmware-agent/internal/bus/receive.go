@@ -10,20 +10,25 @@ import (
 const garbageShown = 16
 
 // receive collects bytes until the reply to j is among them. The reply is
-// complete when its length says so: nobody waits for silence.
+// complete when its length says so: nobody waits for silence. A reply that has
+// begun in time may take longer than its bytes do, for adapters hand them over
+// in pieces.
 func (o *owner) receive(j *job, sent time.Time) ([]byte, error) {
 	deadline := sent.Add(o.timing.timeout(len(j.request), j.exchange.ExpectedLen()))
+	limit := deadline.Add(o.timing.Late)
 	// The reply cannot be complete earlier than this.
 	nap(sent.Add(o.timing.wire(len(j.request) + j.exchange.ExpectedLen())))
-	got := 0
-	for {
+	for got := 0; got < len(o.buffer); {
 		wait := time.Until(deadline)
-		if wait <= 0 || got == len(o.buffer) {
-			return nil, o.noReply(j, got)
-		}
 		n, err := o.read(wait, o.buffer[got:])
 		if err != nil {
 			return nil, err
+		}
+		if n == 0 && wait <= 0 {
+			return nil, o.noReply(j, got)
+		}
+		if n == 0 {
+			continue
 		}
 		got += n
 		start, end, missing := o.find(j, o.buffer[:got])
@@ -33,8 +38,23 @@ func (o *owner) receive(j *job, sent time.Time) ([]byte, error) {
 			}
 			return bytes.Clone(o.buffer[start:end]), nil
 		}
-		nap(time.Now().Add(o.timing.wire(missing)))
+		if missing > 0 {
+			deadline = later(deadline, time.Now().Add(o.timing.wire(missing)+o.timing.Device+margin), limit)
+			nap(time.Now().Add(o.timing.wire(missing)))
+		}
 	}
+	return nil, o.noReply(j, len(o.buffer))
+}
+
+// later is the later of two times, but not after limit.
+func later(a, b, limit time.Time) time.Time {
+	if b.After(limit) {
+		b = limit
+	}
+	if b.After(a) {
+		return b
+	}
+	return a
 }
 
 // find looks for the reply at every offset, for noise, an echo or a late reply

@@ -41,6 +41,9 @@ type Line struct {
 	Chunk int
 	// MaxWrite, when set, makes writes short.
 	MaxWrite int
+	// Stall, when set, is how long the next write keeps its caller after its bytes
+	// are gone, as a busy machine does.
+	Stall time.Duration
 	// Stuck, when set, blocks a write until it is closed.
 	Stuck chan struct{}
 
@@ -159,6 +162,14 @@ func (l *Line) Write(p []byte) (int, error) {
 	if l.MaxWrite > 0 && len(p) > l.MaxWrite {
 		p = p[:l.MaxWrite]
 	}
+	l.send(p)
+	time.Sleep(l.Stall)
+	l.Stall = 0
+	return len(p), nil
+}
+
+// send puts a request on the wire, and the board's answer to it.
+func (l *Line) send(p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -179,7 +190,7 @@ func (l *Line) Write(p []byte) (int, error) {
 		request := l.received
 		l.received = nil
 		l.answer(request, nil)
-		return len(p), nil
+		return
 	}
 	consumed, reply := l.Device.Answer(l.received)
 	if consumed > 0 {
@@ -187,7 +198,6 @@ func (l *Line) Write(p []byte) (int, error) {
 		l.received = l.received[consumed:]
 		l.answer(request, reply)
 	}
-	return len(p), nil
 }
 
 // answer puts the reply on the wire. The caller holds the mutex.
