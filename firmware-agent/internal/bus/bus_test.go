@@ -292,7 +292,7 @@ func TestTrickle(t *testing.T) {
 		r.line.Fault = func(_ int, _, reply []byte) []drivertest.Burst {
 			bursts := []drivertest.Burst{{Bytes: reply[:3]}}
 			for i := 3; i < len(reply); i++ {
-				bursts = append(bursts, drivertest.Burst{After: time.Duration(i) * 50 * time.Millisecond, Bytes: reply[i : i+1]})
+				bursts = append(bursts, drivertest.Burst{After: time.Duration(i-2) * 50 * time.Millisecond, Bytes: reply[i : i+1]})
 			}
 			return bursts
 		}
