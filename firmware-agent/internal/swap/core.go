@@ -87,29 +87,32 @@ type core struct {
 	durable     Durable
 	in          Input
 	effects     []Effect
-	doors       [protocol.MaxSlots + 1]door
+	doors       []door        // by slot number; use door to reach one
 	startedAt   time.Duration // of the machine or the recovery
 	doorRecords int
 
-	// ended remembers the last swaps that this boot will not begin again.
-	ended  [maxEnded]protocol.SwapID
-	endedN int
+	// ended are the last swaps that this boot will not begin again.
+	ended []protocol.SwapID
 	// voids bounds VOID records for swaps that this boot never saw.
 	voidsAt time.Duration
 	voids   int
 }
 
 func newCore(d Durable, now time.Duration) core {
-	c := core{durable: d, startedAt: now}
-	for i := range c.doors {
-		c.doors[i].freshAt = now
+	return core{durable: d, startedAt: now}
+}
+
+// door is what is remembered of a slot's door.
+func (c *core) door(n int) *door {
+	for len(c.doors) <= n {
+		c.doors = append(c.doors, door{freshAt: c.startedAt})
 	}
-	return c
+	return &c.doors[n]
 }
 
 // begin starts a step.
 func (c *core) begin(in Input) {
-	c.in, c.effects = in, nil
+	c.in, c.effects, c.doors = in, nil, slices.Clone(c.doors)
 	c.watch()
 }
 
@@ -145,12 +148,11 @@ func (c *core) clear(kind protocol.AlarmKind, slotNumber int) {
 }
 
 func (c *core) remember(id protocol.SwapID) {
-	c.ended[c.endedN%maxEnded] = id
-	c.endedN++
+	c.ended = append(slices.Clone(c.ended[max(0, len(c.ended)+1-maxEnded):]), id)
 }
 
 // over reports whether this boot has ended the swap.
-func (c *core) over(id protocol.SwapID) bool { return slices.Contains(c.ended[:], id) }
+func (c *core) over(id protocol.SwapID) bool { return slices.Contains(c.ended, id) }
 
 // cancel answers one that comes for a swap that is not prepared: by a VOID
 // record, once, unless the swap has begun.
@@ -204,7 +206,7 @@ func (c *core) elsewhere(s protocol.BatterySerial, slotNumber int) bool {
 func (c *core) watch() {
 	silent := 0
 	for _, v := range c.in.Slots {
-		d := &c.doors[v.Slot]
+		d := c.door(v.Slot)
 		if !v.Fresh {
 			if c.in.Now-d.freshAt >= silentAfter {
 				silent++
@@ -239,7 +241,7 @@ func (c *core) watchSilence(silent int) {
 	for _, v := range c.in.Slots {
 		if v.Fresh {
 			c.clear(protocol.AlarmBoardSilent, v.Slot)
-		} else if c.in.Now-c.doors[v.Slot].freshAt >= silentAfter {
+		} else if c.in.Now-c.door(v.Slot).freshAt >= silentAfter {
 			c.raise(protocol.AlarmBoardSilent, v.Slot)
 		}
 	}

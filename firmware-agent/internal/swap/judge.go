@@ -12,6 +12,8 @@ type ending struct {
 	closed protocol.Closed
 	// verify, when not 0, is a slot whose battery must be judged first.
 	verify int
+	// holding is the deposit slot, when something is in it.
+	holding int
 	// held are the slots with a battery that nobody may take until a person
 	// has decided.
 	held []int
@@ -173,6 +175,9 @@ func (e *ending) judgeDeposit(o *Open, look func(int) slot.View, restart bool) (
 				odd = append(odd, n)
 			}
 		}
+		if slices.Contains(holding, d.Slot) {
+			e.holding = d.Slot
+		}
 		if len(odd) > 0 {
 			return []put{{in: true}, {back: true}}, odd
 		}
@@ -239,18 +244,20 @@ func (e ending) review(why protocol.Reason, puts []put, took []bool) ending {
 			e.closed.Explanations = append(e.closed.Explanations, o)
 		}
 	}
-	in := false
 	for _, p := range puts {
-		in = in || p.in
 		for _, t := range took {
 			add(outcomeOf(k, p.in, p.back, t))
 		}
 	}
-	if len(e.closed.Explanations) == 1 { // the kind allows no other, but something moved
+	// The table may give them all one name: then the nearest other one is added.
+	if len(e.closed.Explanations) == 1 && k.Dispenses() {
+		add(outcomeOf(k, puts[0].in, puts[0].back, !took[0]))
+	}
+	if len(e.closed.Explanations) == 1 {
 		add(outcomeOf(k, !puts[0].in, false, took[0]))
 	}
-	if in && e.closed.DepositSlot != 0 {
-		e.held = append(e.held, e.closed.DepositSlot)
+	if e.holding != 0 {
+		e.held = append(e.held, e.holding)
 	}
 	slices.Sort(e.held)
 	e.held = slices.Compact(e.held)

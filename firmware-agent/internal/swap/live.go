@@ -49,7 +49,7 @@ func (m *Machine) advanceUnlocked() {
 	if !m.act.answered || !v.Fresh || v.At <= m.act.answeredAt || !v.Closed {
 		return // only closed gives a final reading
 	}
-	if !m.doors[v.Slot].opened && !m.moved(v) {
+	if !m.door(v.Slot).opened && !m.moved(v) {
 		m.notOpened(v)
 		return
 	}
@@ -145,7 +145,7 @@ func (m *Machine) advanceVerify() {
 // door that closed late is not opened again: nobody knows who stands there.
 func (m *Machine) refused(v slot.View, dep protocol.Deposit) {
 	m.append(dep)
-	stuck := m.act.purpose == protocol.PurposeReopen && !m.doors[v.Slot].opened
+	stuck := m.act.purpose == protocol.PurposeReopen && !m.door(v.Slot).opened
 	if m.late(v) || stuck || !m.open(v, protocol.PurposeReturn) {
 		m.finish(dep.Reason)
 		return

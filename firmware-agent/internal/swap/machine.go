@@ -170,7 +170,7 @@ func (m *Machine) open(v slot.View, purpose protocol.Purpose) bool {
 	m.append(protocol.Intent{SwapID: o.SwapID, Slot: v.Slot, Purpose: purpose, Pulse: done + 1, BatterySerial: v.Serial})
 	m.pulse = &Pulse{Slot: v.Slot, Purpose: purpose}
 	m.act = act{slot: v.Slot, serial: v.Serial, purpose: purpose, at: m.in.Now}
-	d := &m.doors[v.Slot]
+	d := m.door(v.Slot)
 	d.licensed, d.opened = true, false
 	m.enter(unlocked)
 	return true

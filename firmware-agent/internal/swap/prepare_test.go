@@ -308,3 +308,18 @@ func TestBucket(t *testing.T) {
 	require.IsType(t, protocol.Prepared{}, r.prepare(10, protocol.KindSwap))
 	require.False(t, r.durable().Alarmed(protocol.AlarmPulses, 0))
 }
+
+// TestBucketRefillsInALaterBoot: running time goes on where the last boot ended.
+func TestBucketRefillsInALaterBoot(t *testing.T) {
+	r := usual(t)
+	r.limits.MaxPulsesPerHour = 18
+	r.restart()
+	r.wait(2 * time.Hour)
+	r.start(1, protocol.KindSwap)
+	r.deposit(nil)
+	r.closed()
+	r.restart()
+	require.Equal(t, protocol.ReasonBusy, r.refused(t, protocol.KindSwap))
+	r.wait(61 * time.Minute)
+	require.IsType(t, protocol.Prepared{}, r.prepare(2, protocol.KindSwap))
+}

@@ -85,7 +85,7 @@ func (c *core) hopeless(n int, restart bool) bool {
 	if restart {
 		window = bootWindow
 	}
-	d := c.doors[n]
+	d := c.door(n)
 	return d.unclear && c.in.Now-d.unclearSince >= window
 }
 
