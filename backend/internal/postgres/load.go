@@ -63,11 +63,11 @@ const (
 		ORDER BY credit_id FOR NO KEY UPDATE`
 
 	sqlLockBatteries = `SELECT battery_serial, type, is_foreign, holder, coalesce(rider_id::text, ''), coalesce(cabinet_id, ''),
-			coalesce(slot, 0), coalesce(ahead_of::text, '')
+			coalesce(slot, 0), ahead_of::text[]
 		FROM battery WHERE battery_serial IN (
 			SELECT unnest($4::text[]) UNION ALL
 			SELECT battery_serial FROM battery WHERE rider_id = ANY($3::uuid[]) UNION ALL
-			SELECT battery_serial FROM battery WHERE ahead_of = ANY($2::uuid[]) UNION ALL
+			SELECT battery_serial FROM battery WHERE ahead_of <> '{}' AND ahead_of && ARRAY(` + swapsWanted + `) UNION ALL
 			SELECT deposited FROM swap WHERE swap_id IN (` + swapsWanted + `) UNION ALL
 			SELECT p FROM swap, jsonb_array_elements_text(pulsed) p WHERE swap_id IN (` + swapsWanted + `) UNION ALL
 			SELECT battery_serial FROM unnest($5::text[], $6::int[]) AS t(c, n)

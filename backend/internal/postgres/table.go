@@ -107,6 +107,13 @@ func dates[T any, S ~string](name string, get func(T) S) column[T] {
 	return c
 }
 
+// list is a column of short lists of words.
+func list[T any, S ~string](name, typ string, get func(T) []S) column[T] {
+	c := text(name, func(r T) string { return strings.Join(strs(get(r)...), " ") })
+	c.expr = "coalesce(string_to_array(" + c.expr + ", ' '), '{}')::" + typ + "[]"
+	return c
+}
+
 // documents is a column of JSON; nil is NULL.
 func documents[T any](name string, get func(T) any) column[T] {
 	c := text(name, func(r T) string { return string(encode(get(r))) })

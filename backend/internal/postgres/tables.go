@@ -54,7 +54,7 @@ var writeBatteries = upserts("battery", "battery_serial",
 	uuids("rider_id", func(x *swap.Battery) swap.RiderID { return x.RiderID }),
 	text("cabinet_id", func(x *swap.Battery) protocol.CabinetID { return x.CabinetID }),
 	nullZero(numbers("slot", func(x *swap.Battery) int { return x.Slot })),
-	uuids("ahead_of", func(x *swap.Battery) protocol.SwapID { return x.AheadOf }),
+	list("ahead_of", "uuid", func(x *swap.Battery) []protocol.SwapID { return x.AheadOf }),
 )
 
 func nullZero[T any](c column[T]) column[T] {
@@ -139,26 +139,13 @@ var writeReviews = inserts("review", "ON CONFLICT DO NOTHING",
 	text("cabinet_id", func(r swap.Review) protocol.CabinetID { return r.CabinetID }),
 	uuids("rider_id", func(r swap.Review) swap.RiderID { return r.RiderID }),
 	text("reason", func(r swap.Review) protocol.Reason { return r.Reason }),
-	explanations(),
+	list("explanations", "text", func(r swap.Review) []protocol.Outcome { return r.Explanations }),
 	documents("inventory", func(r swap.Review) any { return r.Inventory }),
 	b16("epoch", func(r swap.Review) protocol.Epoch { return r.Epoch }),
 	numbers("seq", func(r swap.Review) uint64 { return r.Seq }),
 	times("at", func(r swap.Review) time.Time { return r.At }),
 	text("time_quality", func(r swap.Review) swap.TimeQuality { return r.Quality }),
 )
-
-func explanations() column[swap.Review] {
-	c := plain("explanations", "text", func(r swap.Review) string {
-		words := make([]string, len(r.Explanations))
-		for i, o := range r.Explanations {
-			words[i] = string(o)
-		}
-		return strings.Join(words, " ")
-	})
-	c.expr = "string_to_array(NULLIF(" + c.expr + ", ''), ' ')"
-	c.expr = "COALESCE(" + c.expr + ", '{}')"
-	return c
-}
 
 // line is a record with the cabinet whose journal it is from.
 type line struct {

@@ -167,9 +167,28 @@ type Battery struct {
 	RiderID       RiderID // with a rider; under review: the rider who may have it
 	CabinetID     protocol.CabinetID
 	Slot          int
-	// AheadOf is a swap whose TAKEN of this battery has not been told yet,
-	// though the battery has been deposited elsewhere since.
-	AheadOf protocol.SwapID
+	// AheadOf are swaps at silent cabinets that gave this battery to their rider,
+	// which has not been told yet, though it has been deposited elsewhere since.
+	AheadOf []protocol.SwapID
+}
+
+func (x *Battery) isAheadOf(s *Swap) bool { return slices.Contains(x.AheadOf, s.SwapID) }
+
+func (b *Books) putAhead(x *Battery, s *Swap) {
+	if !x.isAheadOf(s) {
+		x.AheadOf = append(x.AheadOf, s.SwapID)
+		b.touchBattery(x)
+	}
+}
+
+// caughtUp reports whether the battery was ahead of the swap, which has told now.
+func (b *Books) caughtUp(x *Battery, s *Swap) bool {
+	if !x.isAheadOf(s) {
+		return false
+	}
+	x.AheadOf = slices.DeleteFunc(slices.Clone(x.AheadOf), func(id protocol.SwapID) bool { return id == s.SwapID })
+	b.touchBattery(x)
+	return true
 }
 
 // Books are the rows that a decision or a batch of records touches. Whoever

@@ -120,15 +120,25 @@ func shown(inv protocol.Inventory, serial protocol.BatterySerial) int {
 }
 
 // untold finds batteries that were deposited elsewhere on the ground that this
-// swap had dispensed them, and that it did not.
+// swap had given them to its rider, which it did not.
 func (b *Books) untold(s *Swap, at Stamp) {
-	for _, o := range s.Dispense {
-		if x := b.Batteries[o.BatterySerial]; x != nil && x.AheadOf == s.SwapID {
-			x.AheadOf = ""
-			b.touchBattery(x)
+	for _, serial := range s.serials() {
+		if x := b.Batteries[serial]; x != nil && b.caughtUp(x, s) {
 			b.review(s, at, protocol.ReasonSameSerialTwice)
 		}
 	}
+}
+
+// serials are the batteries that a swap may have given to its rider.
+func (s *Swap) serials() []protocol.BatterySerial {
+	var out []protocol.BatterySerial
+	if s.Deposited != "" {
+		out = append(out, s.Deposited)
+	}
+	for _, o := range s.Dispense {
+		out = append(out, o.BatterySerial)
+	}
+	return out
 }
 
 // LeaveEpoch closes what is open at a cabinet whose journal is gone: nothing
@@ -142,6 +152,7 @@ func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
 			b.notStarted(s, protocol.ReasonOutOfService, at)
 		default:
 			b.reviewWith(s, at, Review{Reason: protocol.ReasonEpochReplaced, Inventory: inv})
+			b.untold(s, at)
 			for _, serial := range s.Pulsed {
 				if serial != s.Taken {
 					b.doubt(s, serial, at)

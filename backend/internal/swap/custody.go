@@ -47,30 +47,49 @@ func (b *Books) battery(s *Swap, serial protocol.BatterySerial, at Stamp) (x *Ba
 // its rider.
 func (b *Books) bookDeposit(s *Swap, slot int, serial protocol.BatterySerial, derived bool, at Stamp) {
 	x, made := b.battery(s, serial, at)
-	if !made && !b.hasIt(s, x) {
+	e := Entry{What: Deposited, Slot: slot, BatterySerial: serial, Holder: InSlot, Derived: derived}
+	switch {
+	case made || b.hasIt(s, x):
+	case s.Parked:
+		// A silent cabinet speaks late: the rider has used the battery elsewhere
+		// since, so this swap must end by giving it back.
+		e.Holder = ""
+		b.putAhead(x, s)
+	default:
+		// The same serial in two places: which of them is not ours to guess.
 		b.review(s, at, protocol.ReasonSameSerialTwice)
+		e.Holder = UnderCheck
+		b.place(x, UnderCheck, "", s.CabinetID, slot)
 	}
-	if other := b.inSlot[slotKey{s.CabinetID, slot}]; other != "" && other != serial {
-		b.displace(s, b.Batteries[other], at)
+	if e.Holder == InSlot {
+		if other := b.inSlot[slotKey{s.CabinetID, slot}]; other != "" && other != serial {
+			b.displace(s, b.Batteries[other], at)
+		}
+		b.place(x, InSlot, "", s.CabinetID, slot)
 	}
-	b.place(x, InSlot, "", s.CabinetID, slot)
 	s.Judgement, s.DepositSlot, s.Deposited = Accepted, slot, serial
-	b.enter(s, at, Entry{What: Deposited, Slot: slot, BatterySerial: serial, Holder: InSlot, Derived: derived})
+	b.enter(s, at, e)
 	if r := b.Riders[s.RiderID]; r != nil {
 		r.Deposits++
 		b.touchRider(r)
 	}
 }
 
-// hasIt reports whether the books know how the rider came to have the battery,
-// and remembers a take that another cabinet has not told yet.
+// hasIt reports whether the books know how the rider came to have the battery:
+// perhaps from an earlier swap, at a cabinet that has not told it yet.
 func (b *Books) hasIt(s *Swap, x *Battery) bool {
-	if s.RiderID != "" && x.RiderID == s.RiderID && (x.Holder == WithRider || x.Holder == UnderCheck) {
+	if s.RiderID == "" {
+		return false
+	}
+	if x.RiderID == s.RiderID && (x.Holder == WithRider || x.Holder == UnderCheck) {
 		return true
 	}
 	for _, o := range sorted(b.Swaps) {
-		if o != s && o.Open() && o.RiderID == s.RiderID && s.RiderID != "" && o.Taken == "" && o.offers(x.BatterySerial) {
-			x.AheadOf = o.SwapID
+		if !o.RequestedAt.Before(s.RequestedAt) || !o.Open() || o.RiderID != s.RiderID || x.isAheadOf(o) {
+			continue
+		}
+		if dispensed := o.Taken == "" && o.offers(x.BatterySerial); dispensed || o.Judgement == Accepted && o.Deposited == x.BatterySerial {
+			b.putAhead(x, o)
 			return true
 		}
 	}
@@ -91,19 +110,17 @@ func (b *Books) displace(s *Swap, x *Battery, at Stamp) {
 
 // bookTake enters a take, counts it, and spends the credit.
 func (b *Books) bookTake(s *Swap, slot int, serial protocol.BatterySerial, derived bool, at Stamp) {
-	x, made := b.battery(s, serial, at)
+	x, _ := b.battery(s, serial, at)
 	e := Entry{What: Taken, Slot: slot, BatterySerial: serial, Derived: derived, Day: DayOf(at.At)}
 	rider := b.Riders[s.RiderID]
 	e.Counted = rider != nil && (s.Kind == protocol.KindSwap || s.Kind == protocol.KindOwed)
-	if x.AheadOf == s.SwapID {
-		x.AheadOf = "" // it has been deposited elsewhere since
-		b.touchBattery(x)
-	} else {
-		if here := x.Holder == InSlot && x.CabinetID == s.CabinetID; !here && !made && x.Holder != WithStaff {
+	if !b.caughtUp(x, s) {
+		e.Holder = WithRider
+		here := x.Holder == InSlot && x.CabinetID == s.CabinetID || x.Holder == UnderCheck || x.Holder == WithStaff
+		if !here {
 			b.review(s, at, protocol.ReasonSameSerialTwice)
 		}
-		e.Holder = WithRider
-		if s.RiderID == "" {
+		if !here || s.RiderID == "" {
 			e.Holder = UnderCheck
 		}
 		b.place(x, e.Holder, s.RiderID, "", 0)
@@ -127,8 +144,16 @@ func (b *Books) bookTake(s *Swap, slot int, serial protocol.BatterySerial, deriv
 // bookReturn gives an accepted deposit back to its rider.
 func (b *Books) bookReturn(s *Swap, at Stamp) {
 	x, _ := b.battery(s, s.Deposited, at)
-	b.place(x, WithRider, s.RiderID, "", 0)
-	b.enter(s, at, Entry{What: Returned, Slot: s.DepositSlot, BatterySerial: s.Deposited, Holder: WithRider})
+	e := Entry{What: Returned, Slot: s.DepositSlot, BatterySerial: s.Deposited}
+	switch {
+	case b.caughtUp(x, s):
+	case x.Holder == InSlot && x.CabinetID == s.CabinetID:
+		e.Holder = WithRider
+		b.place(x, WithRider, s.RiderID, "", 0)
+	default:
+		b.review(s, at, protocol.ReasonSameSerialTwice)
+	}
+	b.enter(s, at, e)
 	if r := b.Riders[s.RiderID]; r != nil {
 		r.Returns++
 		b.touchRider(r)
@@ -145,9 +170,7 @@ func (b *Books) hold(s *Swap, slot int, serial protocol.BatterySerial, at Stamp)
 // doubt puts a battery under review that the rider may have.
 func (b *Books) doubt(s *Swap, serial protocol.BatterySerial, at Stamp) {
 	x, made := b.battery(s, serial, at)
-	if x.AheadOf == s.SwapID {
-		x.AheadOf = ""
-		b.touchBattery(x)
+	if b.caughtUp(x, s) {
 		return
 	}
 	if here := x.Holder == InSlot && x.CabinetID == s.CabinetID; !here && !made {

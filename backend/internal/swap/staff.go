@@ -55,7 +55,7 @@ func (b *Books) Assign(act protocol.SwapID, serial protocol.BatterySerial, to Pl
 		}
 		e.Holder, e.CabinetID, e.Slot = InSlot, to.CabinetID, to.Slot
 	}
-	x.AheadOf = ""
+	x.AheadOf = nil
 	b.place(x, e.Holder, e.RiderID, e.CabinetID, e.Slot)
 	b.entries = append(b.entries, e)
 	return nil

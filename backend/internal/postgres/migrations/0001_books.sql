@@ -118,7 +118,8 @@ CREATE TABLE battery (
   rider_id       uuid REFERENCES rider,
   cabinet_id     text REFERENCES cabinet,
   slot           smallint CHECK (slot BETWEEN 1 AND 48),
-  ahead_of       uuid,                          -- swap whose take is still to be told
+  -- Swaps that gave it to their rider and have not told it: it has moved on since.
+  ahead_of       uuid[] NOT NULL DEFAULT '{}',
   CONSTRAINT one_custody CHECK (CASE holder
     WHEN 'rider' THEN rider_id IS NOT NULL AND cabinet_id IS NULL AND slot IS NULL
     WHEN 'slot'  THEN rider_id IS NULL AND cabinet_id IS NOT NULL AND slot IS NOT NULL
@@ -127,7 +128,7 @@ CREATE TABLE battery (
 ) WITH (fillfactor = 80);
 CREATE INDEX battery_of_rider ON battery (rider_id) WHERE rider_id IS NOT NULL;
 CREATE INDEX battery_in_slot ON battery (cabinet_id, slot) WHERE holder = 'slot';
-CREATE INDEX battery_ahead ON battery (ahead_of) WHERE ahead_of IS NOT NULL;
+CREATE INDEX battery_ahead ON battery USING gin (ahead_of) WHERE ahead_of <> '{}';
 
 CREATE TABLE swap (
   swap_id       uuid PRIMARY KEY,
