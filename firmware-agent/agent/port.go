@@ -208,8 +208,10 @@ type port struct {
 	closed  bool
 }
 
+// SetReadTimeout sets how long Read waits.
 func (p *port) SetReadTimeout(d time.Duration) error { return p.inner.SetReadTimeout(d) }
 
+// Read gives what has arrived; 0, nil after the timeout.
 func (p *port) Read(b []byte) (int, error) {
 	if p.isClosed() {
 		return 0, errPortClosed
@@ -227,6 +229,7 @@ func (p *port) isClosed() bool {
 	return p.closed
 }
 
+// Write writes to the port, if it is still open.
 func (p *port) Write(b []byte) (int, error) {
 	if err := p.beginWrite(); err != nil {
 		return 0, err

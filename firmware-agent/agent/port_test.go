@@ -325,8 +325,10 @@ func TestOpenBoard(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
 	options := driver.Options{Bus: b, Now: func() time.Duration { return 0 }, Log: log}
-	_, err = openBoard(config.Board{Kind: "slotboard", Slots: 12}, options)
+	board, err := openBoard(config.Board{Kind: "slotboard", Slots: 12}, options)
 	require.NoError(t, err)
+	_, err = board.Poll(t.Context(), 13)
+	require.ErrorContains(t, err, "expected 1 to 12")
 	_, err = openBoard(config.Board{Kind: "slotboard", Slots: 200}, options)
 	require.ErrorContains(t, err, "200 slots")
 	_, err = openBoard(config.Board{Kind: "abacus", Slots: 12}, options)

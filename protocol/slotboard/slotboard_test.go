@@ -26,7 +26,7 @@ func vectors(t *testing.T) map[string]vector {
 	for _, m := range block.FindAllStringSubmatch(string(text), -1) {
 		found[m[1]] = vector{unhex(t, m[2]), unhex(t, m[3])}
 	}
-	require.Equal(t, strings.Count(string(text), "### "), len(found), "every heading has its two frames")
+	require.Len(t, found, strings.Count(string(text), "### "), "every heading has its two frames")
 	return found
 }
 

@@ -129,6 +129,9 @@ func (b *Bus) Do(ctx context.Context, p Priority, x Exchange) ([]byte, error) {
 	if n := x.ExpectedLen(); n < 1 || n > maxFrame || len(request) > maxFrame || p < 0 || p >= priorities {
 		return nil, fmt.Errorf("%w: %d bytes, a reply of %d, priority %d", ErrRequest, len(request), n, p)
 	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	j := &job{exchange: x, request: request, result: make(chan result, 1)}
 	if err := b.enqueue(p, j); err != nil {
 		return nil, err

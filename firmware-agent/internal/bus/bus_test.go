@@ -306,12 +306,12 @@ func TestTrickle(t *testing.T) {
 func TestUrgentFirstAndNeverInBetween(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, 19200)
-		var done sync.WaitGroup
+		errs := make(chan error, 6)
 		ask := func(p bus.Priority, unit uint8) {
-			done.Go(func() {
+			go func() {
 				_, err := r.Modbus(t.Context(), p, read(unit, 16))
-				require.NoError(t, err)
-			})
+				errs <- err
+			}()
 			synctest.Wait()
 		}
 		ask(bus.Poll, 1) // runs
@@ -320,7 +320,9 @@ func TestUrgentFirstAndNeverInBetween(t *testing.T) {
 		ask(bus.Poll, 4)
 		ask(bus.Unlock, 5)
 		ask(bus.Charge, 6)
-		done.Wait()
+		for range 6 {
+			require.NoError(t, <-errs)
+		}
 		var order []uint8
 		for _, q := range r.board.asked {
 			order = append(order, q.Unit)
@@ -333,20 +335,20 @@ func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, 9600)
 		ctx, cancel := context.WithCancel(t.Context())
-		var done sync.WaitGroup
-		for n := range bus.QueueLimit + 1 { // one runs
-			done.Go(func() {
+		errs := make(chan error, bus.QueueLimit+1)
+		for range bus.QueueLimit + 1 { // one runs
+			go func() {
 				_, err := r.Modbus(ctx, bus.Poll, read(1, 16))
-				if n > 0 {
-					require.ErrorIs(t, err, context.Canceled)
-				}
-			})
+				errs <- err
+			}()
 			synctest.Wait()
 		}
 		_, err := r.Modbus(t.Context(), bus.Unlock, read(1, 16))
 		require.ErrorIs(t, err, bus.ErrQueueFull)
 		cancel()
-		done.Wait()
+		for range bus.QueueLimit + 1 {
+			require.ErrorIs(t, <-errs, context.Canceled)
+		}
 		_, err = r.Modbus(t.Context(), bus.Unlock, read(2, 16))
 		require.NoError(t, err)
 		require.Len(t, r.board.asked, 2, "what was withdrawn is not sent")
