@@ -34,7 +34,7 @@ func BenchmarkCycle(b *testing.B) {
 func benchmarkCycle(b *testing.B, baud int) {
 	master, c := terminal(b)
 	hold(b, c)
-	c.Baud = baud
+	c.Baud, c.DeviceTimeMS = baud, 50
 	line, err := newBus(c, slog.New(slog.DiscardHandler))
 	require.NoError(b, err)
 	b.Cleanup(func() { require.NoError(b, line.Close()) })

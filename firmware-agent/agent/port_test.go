@@ -27,6 +27,7 @@ func terminal(t testing.TB) (master *os.File, c config.Serial) {
 	require.NoError(t, slave.Close())
 	t.Cleanup(func() { master.Close() })
 	c = config.Default().Serial
+	c.DeviceTimeMS = 500 // this machine may be busy
 	c.Port = slave.Name()
 	return master, c
 }

@@ -108,15 +108,15 @@ func (p *peer) do(t *testing.T, command string) []string {
 	}
 }
 
-// open makes a driver for the slave.
-func (p *peer) open(t *testing.T, slots int) (*bus.Bus, driver.Board) {
+// open makes a driver for the slave, which on a busy machine may take a while.
+func (p *peer) open(t *testing.T, slots int, device time.Duration) (*bus.Bus, driver.Board) {
 	t.Helper()
 	log, began := slog.New(slog.DiscardHandler), time.Now()
 	b, err := bus.New(bus.Config{
 		Open: func() (bus.Line, error) {
 			return serial.Open(p.port, &serial.Mode{BaudRate: 19200, DataBits: 8})
 		},
-		Baud: 19200, CharBits: 10, Device: 100 * time.Millisecond, Log: log,
+		Baud: 19200, CharBits: 10, Device: device, Log: log,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
@@ -131,7 +131,7 @@ func TestAgainstLibmodbus(t *testing.T) {
 	const oldSerial, newSerial = "BT3072020120000200521001", "X12MCPM27KLPCLX2M2382320"
 	p := startPeer(t, 4)
 	p.do(t, "load 3 "+newSerial+" 962")
-	_, board := p.open(t, 4)
+	_, board := p.open(t, 4, time.Second)
 	require.NoError(t, board.Start(t.Context()))
 	poll := func(n int) slot.Reading {
 		r, err := board.Poll(t.Context(), n)
@@ -198,7 +198,7 @@ func last(lines []string) string { return lines[len(lines)-1] }
 
 func TestLibmodbusTrouble(t *testing.T) {
 	p := startPeer(t, 2)
-	b, board := p.open(t, 2)
+	b, board := p.open(t, 2, 250*time.Millisecond)
 	require.NoError(t, board.Start(t.Context()))
 	p.do(t, "dead 2")
 	_, err := board.Poll(t.Context(), 2)
