@@ -53,7 +53,7 @@ type Plan struct {
 }
 
 // Input is what a step sees. Steps come with every event, and with or without
-// one at least every half second.
+// one several times a second.
 type Input struct {
 	// Now is the agent's monotonic clock.
 	Now time.Duration

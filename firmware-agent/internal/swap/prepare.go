@@ -26,6 +26,9 @@ func (m *Machine) prepare(ev Prepare) {
 		return
 	}
 	deposits, offers, reason := m.propose(ev.Kind)
+	if reason != "" && m.waking() {
+		reason = protocol.ReasonBusy
+	}
 	switch {
 	case m.in.Refuse != "":
 		reason = m.in.Refuse
@@ -35,9 +38,6 @@ func (m *Machine) prepare(ev Prepare) {
 		reason = protocol.ReasonBusy
 	case reason == "" && ev.Kind.NeedsPresence() && !ev.Present:
 		reason = protocol.ReasonPresence
-	}
-	if reason != "" && m.waking() {
-		reason = protocol.ReasonBusy
 	}
 	if m.left() < pulsesOfSwap {
 		m.raise(protocol.AlarmPulses, 0)

@@ -97,6 +97,8 @@ func TestPrepareIsRefused(t *testing.T) {
 	t.Run("not read yet", func(t *testing.T) {
 		r := newRig(t, box{}, box{in: charged("C2")})
 		require.Equal(t, protocol.ReasonBusy, r.refused(t, protocol.KindSwap))
+		r.refuse = protocol.ReasonOutOfService
+		require.Equal(t, protocol.ReasonOutOfService, r.refused(t, protocol.KindSwap))
 	})
 }
 
