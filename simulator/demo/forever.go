@@ -39,7 +39,7 @@ func (s *stage) runUntilStopped(ctx context.Context, in io.Reader, out io.Writer
 	fmt.Fprintln(out, "\nstopping …")
 	stop()
 	st.riders.Wait()
-	fmt.Fprintf(out, "%d counted swaps %v\n", st.counted.Load(), st.outcomes)
+	fmt.Fprintf(out, "%d counted swaps %v\n", st.counted, st.outcomes)
 	return err
 }
 

@@ -11,7 +11,7 @@ import (
 	"batteryswap/simulator/world"
 )
 
-// kill is one kill -9 to come: after so many events of the world, and a little
+// kill is one kill -9 to come: after so many physical events, and a little
 // later.
 type kill struct {
 	afterEvents int
@@ -20,9 +20,9 @@ type kill struct {
 	backend     bool
 }
 
-// eventsPerSwap is how many events a quick rider's swap makes at least: scan,
-// answer, and for each of two doors pulse, open, battery, shut.
-const eventsPerSwap = 10
+// eventsPerSwap is how many physical events a quick rider's swap makes: pulse,
+// open, battery, shut, for each of two doors.
+const eventsPerSwap = 8
 
 // planKills draws the moments from the seed, spread over the expected events of
 // the run.
@@ -47,16 +47,18 @@ const killEvery = 20 * time.Millisecond
 
 // doKills carries the plan out. It returns when all is done or ctx ends.
 func (s *stage) doKills(ctx context.Context, plan []kill) error {
-	first := len(s.world.Events(0))
+	var at world.Event // the last physical one
+	happened, seen := 0, uint64(0)
 	for i, k := range plan {
-		var at world.Event
 		err := process.Until(ctx, killEvery, "the next kill", func() (bool, error) {
-			happened := s.world.Events(0)[first:]
-			if len(happened) < k.afterEvents {
-				return false, nil
+			for _, e := range s.world.Events(seen) {
+				seen = e.N
+				if e.Kind.Physical() {
+					happened++
+					at = e
+				}
 			}
-			at = happened[len(happened)-1]
-			return true, nil
+			return happened >= k.afterEvents, nil
 		})
 		if err != nil {
 			return fmt.Errorf("%d of %d kills were done: %w", i, len(plan), err)

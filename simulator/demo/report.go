@@ -38,7 +38,7 @@ func (r *Report) fill(s *stage, st *street, rows []Row, books audit, trouble []s
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	events := s.world.Events(0)
-	r.Swaps, r.Outcomes, r.Riders = int(st.counted.Load()), st.outcomes, rows
+	r.Swaps, r.Outcomes, r.Riders = st.counted, st.outcomes, rows
 	r.DifferingRows = []Row{}
 	behaviours := s.o.Behaviours
 	for i := range r.Riders {

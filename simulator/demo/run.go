@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"batteryswap/simulator/process"
@@ -26,7 +25,8 @@ const (
 	exitTimeout   = 15 * time.Minute
 	settleTimeout = 90 * time.Second // after the last swap, until the books are still
 	auditEvery    = 2 * time.Second
-	stallTimeout  = 3 * time.Minute // without any event: something hangs
+	stallTimeout  = 3 * time.Minute // without any event, besides the longest ride: something hangs
+	longestRide   = 25 * time.Minute
 )
 
 // Run starts everything, lets riders swap, and stops everything. With Exit it
@@ -56,11 +56,11 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 
 // street is the riders at work.
 type street struct {
-	stage   *stage
-	counted atomic.Int64
-	more    atomic.Bool // riders begin new swaps
+	stage *stage
 
 	mu       sync.Mutex
+	counted  int
+	running  int // riders between scan and end
 	outcomes map[string]int
 	gaveUp   []string
 	whole    []time.Duration
@@ -70,7 +70,6 @@ type street struct {
 // open sends the riders out to these cabinets.
 func (s *stage) openStreet(ctx context.Context, cabinets []string) *street {
 	st := &street{stage: s, outcomes: map[string]int{}}
-	st.more.Store(true)
 	behaviours := s.o.Behaviours
 	for i := range s.o.Riders {
 		r := rider.New(rider.Options{
@@ -98,13 +97,14 @@ func (s *stage) foreign(i int, b rider.Behaviour) string {
 
 // ride is one rider's day.
 func (st *street) ride(ctx context.Context, r *rider.Rider) {
-	for n := 1; st.more.Load() && ctx.Err() == nil; n++ {
+	for n := 1; ; n++ {
 		r.Ride(ctx, n)
-		if !st.more.Load() || ctx.Err() != nil {
+		if !st.begin(ctx) {
 			return
 		}
 		result, err := r.Swap(ctx, n)
 		if err != nil {
+			st.drop()
 			if ctx.Err() == nil {
 				st.giveUp(r, err)
 			}
@@ -112,6 +112,33 @@ func (st *street) ride(ctx context.Context, r *rider.Rider) {
 		}
 		st.end(r, result)
 	}
+}
+
+// beginEvery is how often a rider looks whether another's swap came to nothing.
+const beginEvery = 200 * time.Millisecond
+
+// begin waits for a turn, so that exactly the wanted number of swaps is counted.
+// False: they are done, or ctx has ended.
+func (st *street) begin(ctx context.Context) bool {
+	turn := false
+	err := process.Until(ctx, beginEvery, "a turn", func() (bool, error) {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		wanted := st.stage.o.Swaps
+		turn = wanted == 0 || st.counted+st.running < wanted
+		if turn {
+			st.running++
+		}
+		return turn || st.counted >= wanted, nil
+	})
+	return turn && err == nil
+}
+
+// drop gives a turn back.
+func (st *street) drop() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.running--
 }
 
 func (st *street) giveUp(r *rider.Rider, err error) {
@@ -125,14 +152,12 @@ func (st *street) end(r *rider.Rider, result rider.Result) {
 	st.stage.log.Info("swap", "rider_id", r.ID, "cabinet_id", result.Swap.CabinetID, "event", result.Swap.Outcome,
 		"reason", result.Swap.Reason)
 	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.running--
 	st.outcomes[string(result.Swap.Outcome)]++
 	st.whole = append(st.whole, result.FromScan)
-	st.mu.Unlock()
-	if !result.Swap.Outcome.Counts() {
-		return
-	}
-	if n := st.counted.Add(1); st.stage.o.Swaps > 0 && int(n) >= st.stage.o.Swaps {
-		st.more.Store(false)
+	if result.Swap.Outcome.Counts() {
+		st.counted++
 	}
 }
 
@@ -185,6 +210,7 @@ func (s *stage) watch(ctx context.Context, ended <-chan struct{}) []string {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	events, moved := uint64(0), s.now()
+	stall := stallTimeout + time.Duration(float64(longestRide)/s.o.Speed)
 	for {
 		select {
 		case <-ended:
@@ -200,8 +226,8 @@ func (s *stage) watch(ctx context.Context, ended <-chan struct{}) []string {
 		}
 		if fresh := s.world.Events(events); len(fresh) > 0 {
 			events, moved = fresh[len(fresh)-1].N, s.now()
-		} else if s.now()-moved > stallTimeout {
-			return []string{fmt.Sprintf("nothing has moved for %v", stallTimeout)}
+		} else if s.now()-moved > stall {
+			return []string{fmt.Sprintf("nothing has moved for %v", stall)}
 		}
 	}
 }

@@ -137,7 +137,10 @@ func (s *stage) startDatabase(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.onClose(func() error { server.Stop(); return nil })
+		s.onClose(func() error {
+			server.Stop()
+			return os.RemoveAll(filepath.Join(s.dir, "database"))
+		})
 		url = made
 	}
 	s.tools.Env = append(s.tools.Env, "DATABASE_URL="+url)

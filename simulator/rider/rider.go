@@ -122,7 +122,7 @@ func (r *Rider) scan(ctx context.Context, n int, plan Plan) (Swap, int, error) {
 			wait(ctx, brokenWait)
 			continue
 		case refused.Reason == protocol.ReasonSwapOpen:
-			if s, err := r.open(ctx, refused.SwapID); err == nil {
+			if s, err := r.open(ctx, refused.SwapID); err == nil && !s.Closed() {
 				return s, try, nil
 			}
 			wait(ctx, busyWait)

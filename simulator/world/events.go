@@ -25,6 +25,16 @@ const (
 	Answered       Kind = "answered" // and knows the answer; Cause: which
 )
 
+// Physical reports whether an event changed or tried to change a fact, rather
+// than being what a program or a person did about it.
+func (k Kind) Physical() bool {
+	switch k {
+	case AgentStarted, AgentKilled, BackendStarted, BackendKilled, Scanned, Answered, FaultChanged:
+		return false
+	}
+	return true
+}
+
 // How a door came to open, and to be shut.
 const (
 	ByPulse    = "pulse"
