@@ -277,7 +277,7 @@ func TestInventoryRequest(t *testing.T) {
 		require.Len(t, inv, 5)
 		require.Equal(t, protocol.BatterySerial("C3"), inv[2].BatterySerial)
 		require.NotNil(t, inv[2].AgeMS)
-		require.Equal(t, len(inv), len(r.c.Inventory()))
+		require.Len(t, r.c.Inventory(), len(inv))
 		require.True(t, r.c.Deliver(Command{Message: protocol.Hello{}}))
 		r.until("reject", func() bool { return r.c.Stats().Rejected["unexpected"] == 1 })
 	})

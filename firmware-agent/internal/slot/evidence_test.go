@@ -46,7 +46,7 @@ func TestSoundSlot(t *testing.T) {
 	require.Equal(t, protocol.BatterySerial("BT01"), v.Serial)
 	require.Equal(t, 96, *v.Battery.Soc)
 	require.Equal(t, 64_000, *v.Battery.VoltageMV)
-	require.Equal(t, 25.0, *v.Battery.CellMaxC)
+	require.InDelta(t, 25.0, *v.Battery.CellMaxC, 0.01)
 }
 
 func TestNothingReadIsNothingKnown(t *testing.T) {

@@ -294,16 +294,6 @@ func (d Durable) Snapshot() ([]byte, error) {
 	return b, nil
 }
 
-// last is the newest intent with one of the purposes.
-func (o *Open) last(purposes ...protocol.Purpose) (Intent, bool) {
-	for _, i := range slices.Backward(o.Intents) {
-		if slices.Contains(purposes, i.Purpose) {
-			return i, true
-		}
-	}
-	return Intent{}, false
-}
-
 // pulsed are the slots that had an intent with one of the purposes, each once,
 // in the order of the first.
 func (o *Open) pulsed(purposes ...protocol.Purpose) []int {
@@ -344,14 +334,4 @@ func (o *Open) granted() []int {
 		out = append(out, f.Slot)
 	}
 	return out
-}
-
-// before is what stood in ACCEPT's inventory.
-func (o *Open) before(slotNumber int) Kept {
-	for _, k := range o.Before {
-		if k.Slot == slotNumber {
-			return k
-		}
-	}
-	return Kept{Slot: slotNumber}
 }

@@ -111,7 +111,7 @@ func (s *story) run() (from int) {
 	case 1:
 		s.event(Cancel{protocol.Cancel{SwapID: p.SwapID}})
 	}
-	for end := 0; end < 4000; end++ {
+	for range 4000 {
 		if !s.on {
 			s.darkness()
 			continue

@@ -113,6 +113,13 @@ func (r *rig) checkRest() {
 	if !r.on {
 		return
 	}
+	ended := map[protocol.SwapID]bool{}
+	for _, c := range records[protocol.Closed](r) {
+		ended[c.SwapID] = true
+	}
+	for _, a := range records[protocol.Accept](r) {
+		require.True(r.t, ended[a.SwapID], "I13: %s was accepted, and is not closed at rest\n%s", a.SwapID, r)
+	}
 	var d Durable
 	for _, j := range r.journal {
 		var err error

@@ -44,15 +44,15 @@ func judge(o *Open, look func(int) slot.View, restart bool) ending {
 	puts, oddPut := e.judgeDeposit(o, look, restart)
 	odd = append(odd, oddPut...)
 	e.held = append(e.held, odd...)
-	clear := len(puts) == 1 && len(t.possible) == 1
+	plain := len(puts) == 1 && len(t.possible) == 1
 	if n := e.verify; n != 0 {
-		if clear {
+		if plain {
 			return e
 		}
 		e.verify, e.held = 0, append(e.held, n)
 		e.closed.DepositSlot, e.closed.Deposited = n, look(n).Serial
 	}
-	if !clear {
+	if !plain {
 		return e.review(reviewReason(odd, look), puts, t.possible)
 	}
 	if restart {

@@ -180,7 +180,7 @@ func (m *Machine) open(v slot.View, purpose protocol.Purpose) bool {
 // at most one door is commanded open.
 func (m *Machine) othersClosed(except int) bool {
 	for _, n := range m.durable.Open.pulsed(protocol.PurposeDeposit, protocol.PurposeDispense) {
-		if v := m.in.view(n); n != except && !(v.Fresh && v.Closed) {
+		if v := m.in.view(n); n != except && (!v.Fresh || !v.Closed) {
 			return false
 		}
 	}

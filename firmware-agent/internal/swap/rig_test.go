@@ -74,12 +74,21 @@ type rig struct {
 	pulsed func(n int) pulseResult
 	// accepted is where the batteries were when the open swap was accepted.
 	accepted map[protocol.BatterySerial]int
-	acceptAt time.Duration
 	nonces   map[protocol.Nonce]bool
 	lie      bool // the next cut loses the last record if it is an INTENT
-	// broken machines of the mutation tests
-	dropIntent, keepDoor bool
+	broken   defect
 }
+
+// defect is what is broken on purpose, to see that the checks find it.
+type defect uint8
+
+const (
+	sound      defect = iota
+	noIntent          // pulses without their INTENT on disk
+	noBolt            // a door that is merely shut passes for closed
+	noStable          // and so does one that is open
+	noOldState        // a restart forgets what was open
+)
 
 type mint struct {
 	boot uint32
@@ -132,6 +141,9 @@ func (r *rig) boot() {
 		d, err = Fold(d, j.rec)
 		require.NoError(r.t, err)
 	}
+	if r.broken == noOldState {
+		d.Open = nil
+	}
 	r.machine, r.recover = Boot(d, r.limits, r.now)
 }
 
@@ -172,6 +184,9 @@ func (r *rig) reading(n int) slot.Reading {
 		CoilActive: slot.No, Switch: slot.TriOf(b.in != nil && !b.liar), BatteryLink: slot.TriOf(b.in != nil && !b.mute),
 		Charging: slot.No, Full: slot.No, Smoke: slot.No, Alive: uint16(r.now / time.Second),
 	}
+	if r.broken == noBolt {
+		v.Bolt, v.BoltFitted = slot.Unknown, false
+	}
 	if b.in != nil && !b.mute {
 		v.Serial = string(b.in.serial)
 		v.SocPermille, v.VoltageMV, v.CellMax = slot.Known(int32(b.in.soc)*10), slot.Known(64_000), slot.Known(250)
@@ -185,7 +200,11 @@ func (r *rig) reading(n int) slot.Reading {
 func (r *rig) input(e Event) Input {
 	in := Input{Now: r.now, Event: e, Refuse: r.refuse, Halt: r.halt}
 	for i := range r.ev {
-		in.Slots = append(in.Slots, r.ev[i].View(r.now))
+		v := r.ev[i].View(r.now)
+		if r.broken == noStable {
+			v.Closed, v.Ajar = v.Fresh, false
+		}
+		in.Slots = append(in.Slots, v)
 	}
 	return in
 }
@@ -237,7 +256,7 @@ func (r *rig) event(e Event) {
 	}
 	m, plan := r.machine.Step(r.input(e))
 	r.machine = &m
-	if r.dropIntent && plan.Pulse != nil {
+	if r.broken == noIntent && plan.Pulse != nil {
 		plan.Effects = dropIntents(plan.Effects)
 	}
 	if !r.effects(plan.Effects) || plan.Pulse == nil {

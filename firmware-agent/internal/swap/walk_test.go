@@ -21,14 +21,14 @@ var (
 // everything that goes wrong, and checks the invariants in each.
 func TestRandomWalk(t *testing.T) {
 	if *walkSeed != 0 {
-		w := newWalker(t, *walkSeed)
+		w := newWalker(named{t, *walkSeed}, *walkSeed)
 		w.run()
 		t.Log(w.rig)
 		return
 	}
 	total := tally{}
 	for seed := uint64(1); seed <= uint64(*walkSeeds); seed++ {
-		w := newWalker(t, seed)
+		w := newWalker(named{t, seed}, seed)
 		w.run()
 		total.add(w.tally)
 		if t.Failed() {
@@ -85,14 +85,14 @@ type walker struct {
 	mischief bool // the rider does something else now and then
 }
 
-func newWalker(t *testing.T, seed uint64) *walker {
+func newWalker(t require.TestingT, seed uint64) *walker {
 	w := &walker{rnd: rand.New(rand.NewPCG(seed, 1)), seed: seed}
 	boxes := []box{{}, {}, {}}
 	for i := range 4 {
 		boxes = append(boxes, box{in: charged(protocol.BatterySerial(fmt.Sprintf("C%d", i+4)))})
 	}
 	boxes = append(boxes, box{in: &battery{serial: "F8", soc: 30}})
-	w.rig = newRig(named{t, seed}, boxes...)
+	w.rig = newRig(t, boxes...)
 	w.limits.MaxPulsesPerHour = 60
 	w.hands = []*battery{flat("R1"), flat("R2")}
 	w.wait(4 * time.Second)
@@ -130,7 +130,7 @@ func newWalker(t *testing.T, seed uint64) *walker {
 func (w *walker) chance(n int) bool { return w.rnd.IntN(n) == 0 }
 
 func (w *walker) run() {
-	for i := 1; i <= 10 && !w.t.(named).Failed(); i++ {
+	for i := 1; i <= 10; i++ {
 		w.one(i)
 	}
 }
