@@ -31,6 +31,7 @@ func TestOneSwap(t *testing.T) {
 		at := r.now()
 		r.grant(p, protocol.KindSwap, "R1")
 		n := r.opened()
+		t.Logf("from the grant to the open door: %v at 19200 baud, 5 slots", r.now()-at)
 		require.Less(t, r.now()-at, time.Second, "from the grant to the open door")
 		require.Equal(t, 1, n)
 		r.act(n, "R1")
