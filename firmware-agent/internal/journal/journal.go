@@ -41,7 +41,7 @@ type Options struct {
 	Random io.Reader
 	// Snapshot encodes the fold of all records so far. It is called when a
 	// segment is rolled, before any of the records that are being appended.
-	Snapshot func() []byte
+	Snapshot func() ([]byte, error)
 	// Appended sees each record that is on the device, in order; its payload is
 	// valid during the call. It may be nil.
 	Appended func(protocol.Record)
@@ -228,7 +228,10 @@ func (j *Journal) roll(need int64) error {
 	if err := j.prune(); err != nil {
 		return err
 	}
-	snapshot := j.opt.Snapshot()
+	snapshot, err := j.opt.Snapshot()
+	if err != nil {
+		return j.fail(fmt.Errorf("snapshot: %w", err))
+	}
 	if protocol.MinRecord+int64(len(snapshot))+need > j.opt.segmentBytes {
 		return fmt.Errorf("append: %d bytes and a snapshot of %d: more than a segment", need, len(snapshot))
 	}

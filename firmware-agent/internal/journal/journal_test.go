@@ -47,7 +47,7 @@ func testOptions() Options {
 	return Options{
 		Clock:        (&testClock{}).read,
 		Random:       seeded(1),
-		Snapshot:     func() []byte { return []byte(`{"state":1}`) },
+		Snapshot:     func() ([]byte, error) { return []byte(`{"state":1}`), nil },
 		segmentBytes: testSegment,
 		maxBytes:     64 * testSegment,
 		keepMS:       KeepMS,
@@ -139,7 +139,7 @@ func TestEachSegmentStartsWithASnapshotOfWhatWasBefore(t *testing.T) {
 			folded++
 		}
 	}
-	opt.Snapshot = func() []byte { return fmt.Appendf(nil, `{"folded":%d}`, folded) }
+	opt.Snapshot = func() ([]byte, error) { return fmt.Appendf(nil, `{"folded":%d}`, folded), nil }
 	d := newMemDisk()
 	j, _ := mustOpen(t, d, opt)
 	for i := 1; i <= 300; i += 3 {

@@ -69,7 +69,7 @@ func TestKeysComeWithHelloOK(t *testing.T) {
 		m.Keys = "forged"
 		r.says(m)
 		require.Equal(t, int64(2), r.opt.Keys.Version())
-		require.Equal(t, []protocol.Reject{{Type: protocol.TypeHelloOK, Why: "key_list", Count: 1}}, r.rejected)
+		require.Equal(t, []string{"hello_ok key_list"}, r.rejected)
 		require.Equal(t, 2, r.counted["in hello_ok ok"], "the log goes on")
 	})
 }

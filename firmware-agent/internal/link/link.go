@@ -28,10 +28,6 @@ const (
 	steady = 30 * time.Second
 	// While the broker is not reached, that is said this often.
 	complainEvery = time.Minute
-
-	telemetryEvery = 20 * time.Second
-	// On change, but no more often than this.
-	telemetryGap = time.Second
 )
 
 // Journal is what the link ships. *journal.Journal fits, but for Position.
@@ -71,7 +67,6 @@ type Options struct {
 	Log    *slog.Logger
 
 	Inventory     func() protocol.Inventory
-	Telemetry     func() protocol.Telemetry
 	ConfigVersion func() int64
 
 	// Deliver takes a verified command: prepare, grant, cancel, wish or
@@ -81,8 +76,9 @@ type Options struct {
 	// Greeted takes what the backend answered to a hello. False: it could not
 	// be taken now, and the link asks again.
 	Greeted func(m protocol.HelloOK, keysVersion int64) bool
-	// Rejected takes what was refused, at most once a minute for each reason.
-	Rejected func(protocol.Reject) bool
+	// Rejected is told of each message that was refused, but for those that a
+	// restart here or there explains. t is empty when it is not known.
+	Rejected func(t protocol.Type, why string)
 
 	// Connected and Counted are for metrics. Directions are "in" and "out".
 	Connected func(bool)
@@ -134,15 +130,11 @@ type Link struct {
 	in       chan inbound
 	out      chan protocol.Message
 	appended chan struct{}
-	changed  chan struct{}
 	cancel   context.CancelFunc
 	done     chan struct{}
 
-	shipper   *shipper
-	rejects   *rejects
-	config    int64     // the highest version that was taken in this boot
-	telemetry time.Time // when it is due
-	told      time.Time // when it was sent last
+	shipper *shipper
+	config  int64 // the highest version that was taken in this boot
 }
 
 // New makes a link. It does nothing until Start.
@@ -158,9 +150,7 @@ func New(opt Options) (*Link, error) {
 		in:       make(chan inbound, inboundQueue),
 		out:      make(chan protocol.Message, outboundQueue),
 		appended: make(chan struct{}, 1),
-		changed:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
-		rejects:  newRejects(opt.Rejected),
 	}
 	l.shipper = newShipper(opt)
 	will, err := l.seal(protocol.Will{BootID: opt.BootID})
@@ -201,14 +191,9 @@ func (l *Link) Send(m protocol.Message) bool {
 }
 
 // Appended says that the journal has new records.
-func (l *Link) Appended() { poke(l.appended) }
-
-// Changed says that telemetry has something new to tell.
-func (l *Link) Changed() { poke(l.changed) }
-
-func poke(c chan struct{}) {
+func (l *Link) Appended() {
 	select {
-	case c <- struct{}{}:
+	case l.appended <- struct{}{}:
 	default:
 	}
 }
@@ -291,14 +276,20 @@ var errLost = errors.New("the connection is lost")
 func (l *Link) serve(ctx context.Context, p pipe) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	l.telemetry = time.Now()
 	l.shipper.greet(time.Now())
 	for {
-		if err := l.work(p); err != nil {
+		var err error
+		if m := l.shipper.due(time.Now()); m != nil {
+			err = l.publish(p, m)
+		}
+		if err != nil {
 			return err
 		}
-		timer.Reset(time.Until(l.next()))
-		var err error
+		again := time.Hour // nothing is due
+		if at := l.shipper.at(); !at.IsZero() {
+			again = time.Until(at)
+		}
+		timer.Reset(again)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -309,47 +300,12 @@ func (l *Link) serve(ctx context.Context, p pipe) error {
 		case m := <-l.out:
 			err = l.publish(p, m)
 		case <-l.appended:
-		case <-l.changed:
-			l.telemetry = earlier(l.telemetry, l.told.Add(telemetryGap))
 		case <-timer.C:
 		}
 		if err != nil {
 			return err
 		}
 	}
-}
-
-// work sends whatever is due.
-func (l *Link) work(p pipe) error {
-	now := time.Now()
-	if m := l.shipper.due(now); m != nil {
-		if err := l.publish(p, m); err != nil {
-			return err
-		}
-	}
-	if !now.Before(l.telemetry) {
-		l.told, l.telemetry = now, now.Add(telemetryEvery)
-		t := l.opt.Telemetry()
-		t.BacklogRecords = l.shipper.backlog()
-		if err := l.publish(p, t); err != nil {
-			return err
-		}
-	}
-	l.rejects.flush(now)
-	return nil
-}
-
-// next is when work has something to do, if nothing else happens.
-func (l *Link) next() time.Time {
-	return earlier(earlier(l.telemetry, l.shipper.at()), l.rejects.at())
-}
-
-// earlier of two times; a zero time is never.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 func (l *Link) seal(m protocol.Message) ([]byte, error) {

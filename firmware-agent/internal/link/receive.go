@@ -27,7 +27,7 @@ func (l *Link) accept(m inbound) {
 		if t == unknownType {
 			t = ""
 		}
-		l.rejects.add(time.Now(), string(result), t)
+		l.opt.Rejected(t, string(result))
 	}
 }
 
@@ -112,7 +112,7 @@ func (l *Link) helloOK(m protocol.HelloOK) error {
 		// Without the new keys the old ones hold, and the log goes on.
 		if err := l.opt.Keys.Update([]byte(m.Keys)); err != nil {
 			l.opt.Log.Error("a new key list is not taken", "event", "key_list", "cabinet_id", l.opt.CabinetID, "err", err)
-			l.rejects.add(time.Now(), "key_list", protocol.TypeHelloOK)
+			l.opt.Rejected(protocol.TypeHelloOK, "key_list")
 		}
 	}
 	// An old answer that a broker repeats takes no newer configuration back.

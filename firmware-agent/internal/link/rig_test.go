@@ -163,7 +163,7 @@ type rig struct {
 	connected []bool
 	delivered []protocol.Message
 	greeted   []protocol.HelloOK
-	rejected  []protocol.Reject
+	rejected  []string
 	busy      bool
 }
 
@@ -184,7 +184,6 @@ func newRig(t *testing.T, j *memory) *rig {
 		Random:        rand.New(rand.NewPCG(1, 2)),
 		Log:           slog.New(slog.DiscardHandler),
 		Inventory:     func() protocol.Inventory { return protocol.Inventory{{Slot: 1}} },
-		Telemetry:     func() protocol.Telemetry { return protocol.Telemetry{BootID: protocol.BootID{9}} },
 		ConfigVersion: func() int64 { return 3 },
 		Deliver: func(m protocol.Message, raw []byte, _ uint64) bool {
 			r.mu.Lock()
@@ -204,11 +203,8 @@ func newRig(t *testing.T, j *memory) *rig {
 			r.greeted = append(r.greeted, m)
 			return true
 		},
-		Rejected: func(m protocol.Reject) bool {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.rejected = append(r.rejected, m)
-			return !r.busy
+		Rejected: func(t protocol.Type, why string) {
+			r.set(func() { r.rejected = append(r.rejected, string(t)+" "+why) })
 		},
 		Connected: func(up bool) { r.set(func() { r.connected = append(r.connected, up) }) },
 		Counted: func(direction string, typ protocol.Type, result Result) {
@@ -267,16 +263,11 @@ func (r *rig) pass(d time.Duration) {
 	synctest.Wait()
 }
 
-// take gives what was sent since the last take, without telemetry.
+// take gives what was sent since the last take.
 func (r *rig) take() []sent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var out []sent
-	for _, s := range r.sent {
-		if s.e.Type != protocol.TypeTelemetry {
-			out = append(out, s)
-		}
-	}
+	out := r.sent
 	r.sent = nil
 	return out
 }

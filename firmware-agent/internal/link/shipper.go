@@ -42,15 +42,6 @@ type shipper struct {
 
 func newShipper(opt Options) *shipper { return &shipper{opt: opt} }
 
-// backlog counts the records that are not acknowledged.
-func (s *shipper) backlog() uint64 {
-	if s.opt.Journal == nil {
-		return 0
-	}
-	pos := s.opt.Journal.Position()
-	return pos.TailSeq - pos.AckedSeq
-}
-
 // greet begins a connection.
 func (s *shipper) greet(now time.Time) {
 	s.phase, s.upto, s.tries, s.again = silent, 0, 0, time.Time{}
