@@ -382,6 +382,24 @@ func TestAbandonedEpoch(t *testing.T) {
 	require.Equal(t, j2.Position().Epoch, j3.Position().Epoch)
 }
 
+func TestNewEpochsAreBounded(t *testing.T) {
+	opt := testOptions()
+	opt.maxBytes = 4 * testSegment
+	d := newMemDisk()
+	for n := range 4 {
+		opt.Random = seeded(uint64(n))
+		j, _ := mustOpen(t, d, opt)
+		require.NoError(t, j.Append(fact(1)))
+		require.NoError(t, j.Abandon())
+		require.NoError(t, j.Close())
+	}
+	_, _, err := Open(d, opt)
+	require.ErrorIs(t, err, ErrFull)
+	reports, err := Inspect(d, func(Entry) error { return nil })
+	require.NoError(t, err)
+	require.Len(t, reports, 4)
+}
+
 func TestACutRoll(t *testing.T) {
 	d := newMemDisk()
 	j, _ := mustOpen(t, d, testOptions())

@@ -159,6 +159,9 @@ func (j *Journal) format(generation uint32) error {
 	if j.err != nil {
 		return j.err
 	}
+	if j.bytes+j.opt.segmentBytes > j.opt.maxBytes {
+		return ErrFull // earlier epochs are evidence, and nobody's to remove
+	}
 	j.segments, j.tail, j.bootSeq = nil, place{}, 1
 	return j.start(name)
 }

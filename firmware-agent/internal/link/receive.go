@@ -2,12 +2,14 @@ package link
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"batteryswap/protocol"
 )
 
-// unknownType is counted for a message whose type is not known or not believed.
+// unknownType is counted for a message whose type is not known or not believed:
+// a metric's label must not be a stranger's to choose.
 const unknownType protocol.Type = "unknown"
 
 // accept verifies a message and hands it on. Whatever is wrong with it is
@@ -49,7 +51,7 @@ func (l *Link) judge(m inbound) (protocol.Type, Result, error) {
 	case err != nil:
 		return unknownType, ResultMalformed, err
 	case e.CabinetID != l.opt.CabinetID:
-		return e.Type, ResultForeign, nil
+		return unknownType, ResultForeign, nil
 	}
 	switch e.Type {
 	case protocol.TypeHelloOK:
@@ -67,7 +69,7 @@ func (l *Link) judge(m inbound) (protocol.Type, Result, error) {
 	case protocol.TypeInventoryRequest:
 		return deliver[protocol.InventoryRequest](l, e, m)
 	}
-	return e.Type, ResultUnexpected, nil
+	return unknownType, ResultUnexpected, fmt.Errorf("type %.20q", e.Type)
 }
 
 // deliver hands a command to the cabinet.
