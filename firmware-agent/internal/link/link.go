@@ -70,9 +70,8 @@ type Options struct {
 	ConfigVersion func() int64
 
 	// Deliver takes a verified command: prepare, grant, cancel, wish or
-	// inventory_request, with its envelope and the monotonic time of receipt in
-	// ms. False: it was dropped.
-	Deliver func(m protocol.Message, raw []byte, monoMS uint64) bool
+	// inventory_request, with its envelope. False: it was dropped.
+	Deliver func(m protocol.Message, raw []byte) bool
 	// Greeted takes what the backend answered to a hello. False: it could not
 	// be taken now, and the link asks again.
 	Greeted func(m protocol.HelloOK, keysVersion int64) bool
@@ -118,7 +117,6 @@ type inbound struct {
 	topic    string
 	retained bool
 	payload  []byte
-	monoMS   uint64
 }
 
 // Link is the connection. Make it with New, start it once.
@@ -262,7 +260,6 @@ func (l *Link) drain() {
 
 // receive is called by the MQTT client: it only enqueues.
 func (l *Link) receive(m inbound) {
-	m.monoMS, _ = l.opt.Clock()
 	select {
 	case l.in <- m:
 	default:

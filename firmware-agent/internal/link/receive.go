@@ -59,26 +59,26 @@ func (l *Link) judge(m inbound) (protocol.Type, Result, error) {
 	case protocol.TypeLogAck:
 		return answer(e, l.logAck)
 	case protocol.TypePrepare:
-		return deliver[protocol.Prepare](l, e, m)
+		return deliver[protocol.Prepare](l, e)
 	case protocol.TypeGrant:
-		return deliver[protocol.Grant](l, e, m)
+		return deliver[protocol.Grant](l, e)
 	case protocol.TypeCancel:
-		return deliver[protocol.Cancel](l, e, m)
+		return deliver[protocol.Cancel](l, e)
 	case protocol.TypeWish:
-		return deliver[protocol.Wish](l, e, m)
+		return deliver[protocol.Wish](l, e)
 	case protocol.TypeInventoryRequest:
-		return deliver[protocol.InventoryRequest](l, e, m)
+		return deliver[protocol.InventoryRequest](l, e)
 	}
 	return unknownType, ResultUnexpected, fmt.Errorf("type %.20q", e.Type)
 }
 
 // deliver hands a command to the cabinet.
-func deliver[M protocol.Message](l *Link, e protocol.Envelope, in inbound) (protocol.Type, Result, error) {
+func deliver[M protocol.Message](l *Link, e protocol.Envelope) (protocol.Type, Result, error) {
 	var m M
 	if err := protocol.Decode(e, &m); err != nil {
 		return e.Type, ResultMalformed, err
 	}
-	if !l.opt.Deliver(m, e.Raw, in.monoMS) {
+	if !l.opt.Deliver(m, e.Raw) {
 		return e.Type, ResultDropped, nil
 	}
 	return e.Type, ResultOK, nil

@@ -185,7 +185,7 @@ func newRig(t *testing.T, j *memory) *rig {
 		Log:           slog.New(slog.DiscardHandler),
 		Inventory:     func() protocol.Inventory { return protocol.Inventory{{Slot: 1}} },
 		ConfigVersion: func() int64 { return 3 },
-		Deliver: func(m protocol.Message, raw []byte, _ uint64) bool {
+		Deliver: func(m protocol.Message, _ []byte) bool {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if r.busy {

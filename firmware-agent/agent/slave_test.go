@@ -1,0 +1,177 @@
+package agent
+
+import (
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/creack/pty"
+	"github.com/stretchr/testify/require"
+
+	"batteryswap/protocol/modbus"
+	"batteryswap/protocol/slotboard"
+)
+
+// slave is a small SlotBoard v1 behind a pseudo-terminal, and the doors,
+// batteries and hands around it.
+type slave struct {
+	mu     sync.Mutex
+	began  time.Time
+	units  []*unit
+	pulses chan int // slots whose lock was pulsed
+}
+
+// unit is one slot.
+type unit struct {
+	open, locked bool
+	serial       string // of the battery inside, "" for none
+	soc          int    // %
+	charging     bool
+	lock         slotboard.Lock
+	epoch        uint16
+	changed      bool
+}
+
+func newSlave(slots int) *slave {
+	s := &slave{began: time.Now(), pulses: make(chan int, 16)}
+	for range slots {
+		s.units = append(s.units, &unit{locked: true, changed: true})
+	}
+	return s
+}
+
+// serve answers on a pseudo-terminal until the test ends, and gives its path.
+func (s *slave) serve(t *testing.T) string {
+	t.Helper()
+	master, tty, err := pty.Open()
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.answer(master)
+	}()
+	t.Cleanup(func() {
+		tty.Close() // it was held open: reads of the master fail while nobody has it
+		<-ended
+		master.Close()
+	})
+	return tty.Name()
+}
+
+func (s *slave) answer(master *os.File) {
+	var got []byte
+	buffer := make([]byte, 256)
+	for {
+		n, err := master.Read(buffer)
+		if err != nil {
+			return
+		}
+		got = append(got, buffer[:n]...)
+		size, err := modbus.RequestLen(got)
+		if err == nil && (size == 0 || len(got) < size) {
+			continue
+		}
+		q, err := modbus.DecodeRequest(got)
+		got = got[:0]
+		if err != nil {
+			continue
+		}
+		frame, err := s.reply(q).Append(nil)
+		if err != nil {
+			panic(err)
+		}
+		if _, err := master.Write(frame); err != nil {
+			return
+		}
+	}
+}
+
+func (s *slave) reply(q modbus.Request) modbus.Reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	up := uint16(time.Since(s.began) / time.Second)
+	if q.Unit == slotboard.CabinetUnit {
+		image := slotboard.Cabinet{Fitted: 0x7FFF, Alive: up}.Registers()
+		return inputs(q, image[:])
+	}
+	if int(q.Unit) > len(s.units) {
+		return modbus.Refusal(q, modbus.DeviceFailure)
+	}
+	u := s.units[q.Unit-1]
+	switch q.Function {
+	case modbus.ReadInput:
+		image := u.image(up)
+		return inputs(q, image[:])
+	case modbus.WriteRegister:
+		if s.write(u, q) {
+			s.pulses <- int(q.Unit)
+		}
+		return modbus.ReplyTo(q)
+	}
+	return modbus.Refusal(q, modbus.IllegalFunction)
+}
+
+func inputs(q modbus.Request, image []uint16) modbus.Reply {
+	r := modbus.ReplyTo(q)
+	r.Registers = image[q.Address : q.Address+q.Count]
+	return r
+}
+
+func (u *unit) image(up uint16) [slotboard.SlotInputs]uint16 {
+	set := slotboard.Status(0)
+	for bit, on := range map[slotboard.Status]bool{
+		slotboard.DoorOpen: u.open, slotboard.BoltLocked: u.locked, slotboard.BatteryPresent: u.serial != "",
+		slotboard.BatteryLink: u.serial != "", slotboard.ChargeEnabled: u.charging, slotboard.IdentityChanged: u.changed,
+	} {
+		if on {
+			set |= bit
+		}
+	}
+	image := slotboard.Slot{
+		Fast:     slotboard.Fast{Status: set, Lock: u.lock, Alive: up},
+		Identity: slotboard.Identity{Epoch: u.epoch, Serial: u.serial},
+		Board:    slotboard.Board{UptimeS: uint32(up), Fitted: 0xFFFF, Version: slotboard.Version},
+	}
+	if u.serial != "" {
+		image.Fast.SocPermille = slotboard.Known(int32(10 * u.soc))
+		image.Fast.VoltageMV = slotboard.Known(52_000)
+		image.Fast.CellMax, image.Fast.CellMin = slotboard.Known(251), slotboard.Known(249)
+	}
+	return image.Registers()
+}
+
+// write does what a register asks; true is a pulse of the lock.
+func (s *slave) write(u *unit, q modbus.Request) bool {
+	switch q.Address {
+	case slotboard.HoldLock:
+		seq, ok := slotboard.LockSeq(q.Value)
+		if !ok || seq == u.lock.Seq {
+			return false
+		}
+		u.lock = slotboard.Lock{Seq: seq, Result: slotboard.LockOpened}
+		u.open, u.locked = true, false
+		return true
+	case slotboard.HoldCharge:
+		u.charging = q.Value == 1
+	case slotboard.HoldIdentityAck:
+		u.changed = false
+	}
+	return false
+}
+
+// put changes what is in a slot: a hand, through the open door.
+func (s *slave) put(slot int, serial string, soc int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.units[slot-1]
+	u.serial, u.soc, u.changed = serial, soc, true
+	u.epoch++
+}
+
+// shut closes a door, and the bolt falls.
+func (s *slave) shut(slot int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.units[slot-1].open, s.units[slot-1].locked = false, true
+}

@@ -1,0 +1,353 @@
+package agent
+
+import (
+	"context"
+	cryptorand "crypto/rand"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"batteryswap/firmware-agent/internal/bus"
+	"batteryswap/firmware-agent/internal/cabinet"
+	"batteryswap/firmware-agent/internal/driver"
+	"batteryswap/firmware-agent/internal/journal"
+	"batteryswap/firmware-agent/internal/link"
+	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/protocol"
+)
+
+const (
+	// pollInterval is how often a cabinet at rest is read: as slow as the
+	// evidence rules allow, for the line's and the boards' sake.
+	pollInterval = time.Second
+	// stalePolls is after how many missed polls a sensor is unknown.
+	stalePolls = 3
+	// pollRequest and pollReply are the bytes of one poll of a slot, of any
+	// kind of board that there is: 16 registers over Modbus.
+	pollRequest, pollReply = 8, 37
+)
+
+// startJournal opens the journal, replays it and writes BOOT. Only a journal that
+// somebody else has open keeps the agent from starting.
+func (a *Agent) startJournal() error {
+	disk, err := a.o.openDisk(filepath.Join(a.c.StateDir, "journal"))
+	if err != nil {
+		a.outOfJournal(err)
+		return nil
+	}
+	j, rec, err := journal.Open(disk, journal.Options{
+		Clock:    a.clock.read,
+		Random:   cryptorand.Reader,
+		Snapshot: a.fold.Snapshot,
+		Appended: a.appended,
+		Synced:   func(d time.Duration) { a.metrics.sync.observe(d.Seconds()) },
+	})
+	if errors.Is(err, journal.ErrInUse) {
+		return fmt.Errorf("state_dir %s: %w", a.c.StateDir, err)
+	}
+	if err != nil {
+		a.outOfJournal(err)
+		return nil
+	}
+	a.journal = j
+	a.push("journal", j.Close)
+	if err := j.Replay(a.replayed); err != nil {
+		a.outOfJournal(err)
+		return nil
+	}
+	pos := j.Position()
+	boot := protocol.Boot{
+		BootID: a.bootID, Software: a.o.Software, Epoch: pos.Epoch, CutBytes: rec.CutBytes, Old: rec.Old,
+	}
+	if rec.NewEpoch != "" && rec.NewEpoch != journal.WhyFresh {
+		boot.Out = protocol.ReasonEpochReplaced
+		a.waits.Store(true)
+		a.o.Log.Error("the journal begins a new epoch; out of service until staff accept it",
+			"event", "new_epoch", "reason", string(rec.NewEpoch), "err", rec.Detail)
+	}
+	if rec.CutBytes > 0 {
+		a.o.Log.Warn("a torn record was cut", "event", "torn_tail", "bytes", rec.CutBytes)
+	}
+	if err := j.Append(boot); err != nil {
+		a.outOfJournal(err)
+		return nil
+	}
+	a.goes("journal watch", func(ctx context.Context) {
+		select {
+		case <-ctx.Done():
+		case <-j.Failed():
+			a.fail(j.Err())
+		}
+	})
+	return nil
+}
+
+// outOfJournal says that nothing can be recorded, so that nothing may be done.
+func (a *Agent) outOfJournal(err error) {
+	a.waits.Store(true)
+	a.o.Log.Error("no journal: out of service", "event", "out_of_service", "reason", string(protocol.ReasonOutOfService), "err", err)
+}
+
+// writable reports whether the journal can be built upon.
+func (a *Agent) writable() bool {
+	return a.journal != nil && a.journal.Err() == nil && a.fold.State().BootID == a.bootID
+}
+
+// replayed takes a record in that stood in the journal before this boot.
+func (a *Agent) replayed(r protocol.Record) error {
+	if at := time.UnixMilli(int64(r.WallMS)); r.Clock == protocol.ClockSynchronised && at.After(a.lastWall) {
+		a.lastWall = at
+	}
+	return a.fold.Add(r)
+}
+
+// appended sees every record that is on the device.
+func (a *Agent) appended(r protocol.Record) {
+	if err := a.fold.Add(r); err != nil {
+		a.fail(err)
+	}
+	if a.link != nil {
+		a.link.Appended()
+	}
+}
+
+func (a *Agent) startBus() error {
+	b, err := newBus(a.c.Serial, a.o.Log)
+	if err != nil {
+		return err
+	}
+	a.bus = b
+	a.push("bus", b.Close)
+	a.board, err = openBoard(a.c.Board, driver.Options{Bus: b, Now: a.clock.now, Log: a.o.Log})
+	if err != nil {
+		return err
+	}
+	a.poller = driver.NewPoller(driver.PollerOptions{
+		Board: a.board, Slots: a.c.Board.Slots, Interval: pollInterval, Report: a.report, Now: a.clock.now, Log: a.o.Log,
+	})
+	return nil
+}
+
+// report takes the outcome of one poll.
+func (a *Agent) report(r driver.Report) {
+	a.metrics.polled(r)
+	if a.cabinet == nil || r.Err != nil {
+		return // what is not read gets old by itself
+	}
+	if r.Slot == 0 {
+		a.cabinet.ObserveBoard(r.Cabinet)
+		return
+	}
+	a.cabinet.Observe(r.Reading)
+}
+
+// limits are the evidence rules' numbers for this configuration. A line that
+// takes longer than a second for all slots makes every reading last longer.
+func (a *Agent) limits() slot.Limits {
+	l := slot.DefaultLimits()
+	l.ReleaseSoc = a.c.Limits.ReleaseSoc
+	l.SensorStale = staleAfter(a.bus.Timing(), a.c.Board.Slots)
+	return l
+}
+
+func staleAfter(t bus.Timing, slots int) time.Duration {
+	cycle := time.Duration(slots+1) * (t.Exchange(pollRequest, pollReply) + t.Device)
+	return stalePolls * max(pollInterval, cycle)
+}
+
+func (a *Agent) startCabinet() error {
+	if !a.writable() {
+		return nil
+	}
+	c, err := cabinet.New(cabinet.Options{
+		Slots:            a.c.Board.Slots,
+		State:            a.fold.State(),
+		Journal:          a.journal,
+		Board:            a.board,
+		Sensors:          a.poller,
+		Send:             func(m protocol.Message) bool { return a.link.Send(m) },
+		Now:              a.clock.now,
+		Random:           cryptorand.Reader,
+		Limits:           a.limits(),
+		MaxPulsesPerHour: a.c.Limits.MaxPulsesPerHour,
+		OutOfService:     a.outOfService,
+		Backlog:          a.backlog,
+		Software:         a.o.Software,
+		Log:              a.o.Log,
+	})
+	if err != nil {
+		return err
+	}
+	a.cabinet = c
+	return nil
+}
+
+// outOfService says why no swap may begin, "" when one may.
+func (a *Agent) outOfService() protocol.Reason {
+	if a.waits.Load() || a.journal.Position().Full {
+		return protocol.ReasonOutOfService
+	}
+	return ""
+}
+
+// backlog counts the records that the backend has not committed.
+func (a *Agent) backlog() uint64 {
+	if a.journal == nil {
+		return 0
+	}
+	pos := a.journal.Position()
+	return pos.TailSeq - pos.AckedSeq
+}
+
+// shipped is the journal as the link sees it.
+type shipped struct{ *journal.Journal }
+
+func (s shipped) Position() link.Position {
+	p := s.Journal.Position()
+	return link.Position{
+		Epoch: p.Epoch, FirstSeq: p.FirstSeq, TailSeq: p.TailSeq, TailHash: p.TailHash,
+		AckedSeq: p.AckedSeq, AckedHash: p.AckedHash, BootSeq: p.BootSeq,
+	}
+}
+
+func (a *Agent) startLink() error {
+	keys, err := link.OpenKeyRing(a.id.Root, a.id.KeyList, filepath.Join(a.c.StateDir, "keys.json"), a.o.Log)
+	if err != nil {
+		return err
+	}
+	o := link.Options{
+		CabinetID: a.c.CabinetID, BootID: a.bootID, Software: a.o.Software, DeviceKey: a.id.DeviceKey, Keys: keys,
+		Broker: link.Broker{
+			URL: a.c.MQTT.URL, CAFile: a.c.MQTT.CAFile, CertFile: a.c.MQTT.CertFile, KeyFile: a.c.MQTT.KeyFile,
+			Time: a.certificateTime,
+		},
+		Clock: func() (uint64, protocol.ClockState) {
+			mono, _, state := a.clock.read()
+			return mono, state
+		},
+		Random:        rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+		Log:           a.o.Log,
+		Inventory:     a.inventory,
+		ConfigVersion: func() int64 { return a.fold.State().Config.Version },
+		Deliver:       a.deliver,
+		Greeted:       a.greeted,
+		Rejected:      a.rejected,
+		Connected:     a.metrics.up.Store,
+		Counted:       a.metrics.counted,
+	}
+	if a.journal != nil {
+		o.Journal = shipped{a.journal}
+	}
+	a.link, err = link.New(o)
+	return err
+}
+
+// certificateTime is the time that certificates are checked against: a clock
+// that was never set is behind the last record and the build.
+func (a *Agent) certificateTime() time.Time {
+	now := a.clock.wall()
+	if a.clock.synced.Load() {
+		return now
+	}
+	for _, t := range []time.Time{a.lastWall, a.o.Built} {
+		if t.After(now) {
+			now = t
+		}
+	}
+	return now
+}
+
+func (a *Agent) inventory() protocol.Inventory {
+	if a.cabinet == nil {
+		return nil
+	}
+	return a.cabinet.Inventory()
+}
+
+// deliver hands a command to the cabinet; without one, the answer is always no.
+func (a *Agent) deliver(m protocol.Message, raw []byte) bool {
+	if a.cabinet != nil {
+		return a.cabinet.Deliver(cabinet.Command{Message: m, Raw: raw})
+	}
+	if p, ok := m.(protocol.Prepare); ok {
+		a.link.Send(protocol.Refused{SwapID: p.SwapID, Reason: protocol.ReasonOutOfService})
+	}
+	return true
+}
+
+func (a *Agent) rejected(t protocol.Type, why string) {
+	if a.cabinet != nil {
+		a.cabinet.Reject(t, why)
+	}
+}
+
+// greeted takes the backend's verdict on this journal, and its configuration.
+func (a *Agent) greeted(m protocol.HelloOK, keysVersion int64) bool {
+	if a.cabinet == nil {
+		return true
+	}
+	switch m.Verdict {
+	case protocol.VerdictResume:
+		a.waits.Store(false)
+	case protocol.VerdictWait:
+		a.waits.Store(true)
+		a.o.Log.Warn("the backend waits for staff to accept this journal; out of service", "event", "epoch_waits")
+	case protocol.VerdictNewEpoch:
+		a.waits.Store(true)
+		err := errors.New("the backend asks for a new epoch")
+		if abandon := a.journal.Abandon(); abandon != nil {
+			err = errors.Join(err, abandon)
+		}
+		a.fail(err)
+		return true
+	}
+	return a.cabinet.Configure(m.Config, keysVersion)
+}
+
+// run sets everything moving.
+func (a *Agent) run() error {
+	if a.cabinet != nil {
+		a.goes("cabinet", func(ctx context.Context) {
+			if err := a.cabinet.Run(ctx); err != nil {
+				a.fail(fmt.Errorf("the cabinet has stopped: %w", err))
+			}
+		})
+		a.goes("clock watch", func(ctx context.Context) {
+			if err := a.clock.watch(ctx, func(s protocol.TimeStep) error { return a.journal.Append(s) }); err != nil {
+				a.fail(err)
+			}
+		})
+	} else {
+		a.goes("out of service", a.sayOutOfService)
+	}
+	a.goes("poller", a.poller.Run)
+	a.link.Start()
+	a.push("link", func() error {
+		a.link.Stop()
+		return nil
+	})
+	return nil
+}
+
+// telemetryEvery is the heartbeat of an agent without a cabinet.
+const telemetryEvery = 20 * time.Second
+
+// sayOutOfService is all that an agent without a journal does.
+func (a *Agent) sayOutOfService(ctx context.Context) {
+	ticks := time.NewTicker(telemetryEvery)
+	defer ticks.Stop()
+	for {
+		a.link.Send(protocol.Telemetry{
+			BootID: a.bootID, MonoMS: uint64(a.clock.now().Milliseconds()), Software: a.o.Software,
+			BacklogRecords: a.backlog(), OutOfService: protocol.ReasonOutOfService,
+			Alarms: []string{string(protocol.AlarmJournal)},
+		})
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticks.C:
+		}
+	}
+}
