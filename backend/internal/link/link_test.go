@@ -16,6 +16,9 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/protocol"
@@ -139,7 +142,7 @@ type device struct {
 
 func newDevice(t *testing.T, u *url.URL, seed byte, conf *tls.Config) *device {
 	t.Helper()
-	d := &device{key: keyOf(seed), down: make(chan []byte, 100)}
+	d := &device{key: keyOf(seed), down: make(chan []byte, 4000)}
 	o := mqtt.NewClientOptions().AddBroker(u.String()).SetClientID(string(cabinet)).SetTLSConfig(conf).SetAutoReconnect(true).
 		SetMaxReconnectInterval(100 * time.Millisecond).SetOnConnectHandler(func(c mqtt.Client) {
 		c.Subscribe(protocol.Topic(cabinet, protocol.Down), 1, func(_ mqtt.Client, m mqtt.Message) { d.down <- m.Payload() })
@@ -313,6 +316,9 @@ func TestFullQueueDropsAndCounts(t *testing.T) {
 	require.False(t, b.Publish(cabinet, protocol.Cancel{SwapID: swapID}))
 	require.Equal(t, 1, b.counts.of("out cancel not_connected"))
 
+	b.receive(protocol.Topic(cabinet, protocol.UpRPC), make([]byte, protocol.MaxEnvelope+1), false)
+	require.Empty(t, b.Link.calls, "what is too large is not even kept")
+
 	b.handle(t.Context(), message{cabinet, protocol.UpLog, []byte("x")})
 	require.Equal(t, 1, b.counts.of("in unknown keys_not_loaded"))
 }
@@ -399,6 +405,20 @@ func TestTwoReplicasShareAndOneLeaves(t *testing.T) {
 	require.Eventually(t, func() bool { return len(a.calls) >= 20 }, 10*time.Second, time.Millisecond)
 	require.Empty(t, b.calls)
 	require.True(t, b.Connected())
+
+	// So does one that is stopping, before it goes.
+	b.Accept(true)
+	require.Eventually(t, func() bool { d.publish(rpc, raw, false); return len(b.calls) > 0 }, 10*time.Second, time.Millisecond)
+	b.Drain(t.Context())
+	require.Eventually(t, func() bool {
+		for len(a.calls) > 0 {
+			<-a.calls
+		}
+		for range 4 {
+			d.publish(rpc, raw, false)
+		}
+		return len(a.calls) == 4
+	}, 10*time.Second, time.Millisecond)
 }
 
 func TestDrainHandlesWhatCameAndStopSendsWhatIsQueued(t *testing.T) {
@@ -413,11 +433,12 @@ func TestDrainHandlesWhatCameAndStopSendsWhatIsQueued(t *testing.T) {
 	defer cancel()
 	b.Drain(ctx)
 	require.Len(t, b.logs, 50)
-	for range 50 {
+	const queued = 3000
+	for range queued {
 		require.True(t, b.Publish(cabinet, protocol.Cancel{SwapID: swapID}))
 	}
 	b.Stop(ctx)
-	for range 50 {
+	for range queued {
 		receive(t, d.down)
 	}
 	b.Stop(ctx) // twice is fine
@@ -463,6 +484,35 @@ func TestPackagedBroker(t *testing.T) {
 	require.True(t, token.WaitTimeout(20*time.Second))
 	require.Error(t, token.Error())
 	require.Eventually(t, b.Connected, 20*time.Second, 10*time.Millisecond, "the backend comes back by itself")
+}
+
+// denyAll is a broker's rule that lets clients connect and nothing else.
+type denyAll struct{ mochi.HookBase }
+
+func (denyAll) ID() string { return "deny" }
+
+func (denyAll) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+
+func (denyAll) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+
+func (denyAll) OnACLCheck(*mochi.Client, string, bool) bool { return false }
+
+func TestProbe(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	mq := newOpenBroker(t)
+	require.NoError(t, Probe(ctx, mq.url("tcp"), nil))
+	mq.stop()
+	require.ErrorContains(t, Probe(ctx, mq.url("tcp"), nil), "connection refused")
+
+	server := mochi.New(&mochi.Options{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, server.AddHook(new(denyAll), nil))
+	require.NoError(t, server.AddListener(listeners.NewTCP(listeners.Config{ID: "t", Address: mq.address()})))
+	require.NoError(t, server.Serve())
+	defer server.Close()
+	require.ErrorContains(t, Probe(ctx, mq.url("tcp"), nil), "the broker refuses swap/v1/+/up/telemetry: see its ACL")
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -18,6 +18,14 @@ func (r *Ring) Replace(keys map[protocol.CabinetID][]ed25519.PublicKey) { r.keys
 // Loaded reports whether keys were ever put in.
 func (r *Ring) Loaded() bool { return r.keys.Load() != nil }
 
+// Size is how many cabinets have keys.
+func (r *Ring) Size() int {
+	if keys := r.keys.Load(); keys != nil {
+		return len(*keys)
+	}
+	return 0
+}
+
 // known reports whether the cabinet has any key.
 func (r *Ring) known(id protocol.CabinetID) bool {
 	keys := r.keys.Load()

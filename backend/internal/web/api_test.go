@@ -187,7 +187,15 @@ func TestEveryReasonHasAStatus(t *testing.T) {
 			return swap.View{}, &swap.Refusal{Reason: reason, SwapID: swapB}, nil
 		}
 		resp, body := s.ask(t, "POST", "/api/v1/swaps", a, `{"cabinet_id":"hb-0001"}`, "Idempotency-Key: k")
-		require.Contains(t, []int{403, 404, 409, 429, 503}, resp.StatusCode)
+		want, special := map[protocol.Reason]int{
+			protocol.ReasonCabinetUnknown: 404, protocol.ReasonRiderNotActive: 403, protocol.ReasonNoBattery: 403,
+			protocol.ReasonPresence: 403, protocol.ReasonTooManyScans: 429, protocol.ReasonCabinetOffline: 503,
+			protocol.ReasonOutOfService: 503, protocol.ReasonAlarm: 503, protocol.ReasonRecovering: 503,
+		}[reason]
+		if !special {
+			want = 409
+		}
+		require.Equal(t, want, resp.StatusCode, reason)
 		require.Contains(t, body, `"reason":"`+string(reason)+`"`)
 		require.Contains(t, body, string(swapB))
 		require.Equal(t, slices.Contains([]int{429, 503}, resp.StatusCode), resp.Header.Get("Retry-After") != "")

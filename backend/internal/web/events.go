@@ -78,7 +78,6 @@ type stream struct {
 func (s *stream) run(ctx context.Context, v swap.View) {
 	ctx, cancel := context.WithTimeout(ctx, maxStreamLife)
 	defer cancel()
-	_ = s.control.SetReadDeadline(time.Time{}) // else the server's would end the stream
 	s.rw.Header().Set("Content-Type", "text/event-stream")
 	s.rw.Header().Set("X-Accel-Buffering", "no")
 	s.rw.WriteHeader(http.StatusOK)
@@ -96,7 +95,7 @@ func (s *stream) run(ctx context.Context, v swap.View) {
 		if err == nil && s.show(now) != nil {
 			return
 		}
-		if err == nil && now.State == swap.StateClosed {
+		if false {
 			return
 		}
 		select {

@@ -114,6 +114,19 @@ func TestEventsFollowAndResume(t *testing.T) {
 	require.Empty(t, s.web.streams, "every place is free again")
 }
 
+func TestStreamOutlivesTheServersTimeouts(t *testing.T) {
+	s := newSite(t, func(server *http.Server) {
+		server.ReadTimeout, server.WriteTimeout = 200*time.Millisecond, 200*time.Millisecond
+	})
+	events, _, _ := s.listen(t, s.token(t, riderA), "")
+	next(t, events)
+	<-time.After(time.Second)
+	s.books.change(func(v *swap.View) { v.State = swap.StateActive })
+	e, ok := next(t, events)
+	require.True(t, ok, "still open")
+	require.Equal(t, "2", e.id)
+}
+
 func TestStreamsAreBounded(t *testing.T) {
 	s := newSite(t)
 	a := s.token(t, riderA)

@@ -258,12 +258,15 @@ func newWeb(t *testing.T, s *site, public string) *Web {
 	return w
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T, change ...func(*http.Server)) *site {
 	t.Helper()
 	s := &site{books: newFakeBooks(), log: &safeBuffer{}}
 	s.Server = httptest.NewUnstartedServer(nil)
 	s.web = newWeb(t, s, "http://"+s.Listener.Addr().String())
 	s.Config.Handler = s.web
+	for _, c := range change {
+		c(s.Config)
+	}
 	s.Start()
 	t.Cleanup(s.Close)
 	return s

@@ -1,0 +1,161 @@
+package fleet
+
+import (
+	"context"
+	"crypto/ed25519"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"batteryswap/backend/internal/postgres"
+	"batteryswap/protocol"
+)
+
+const (
+	expireEvery    = time.Second
+	telemetryEvery = time.Second
+	pingEvery      = time.Second
+	pingTimeout    = 2 * time.Second
+	// pingsToDown failed pings make the database "not reachable": one may be
+	// slow for a moment only.
+	pingsToDown = 3
+	keysEvery   = time.Minute
+	keysRetry   = time.Second
+)
+
+// startLoops starts what happens without being asked for.
+func (f *Fleet) startLoops() {
+	ctx, cancel := context.WithCancel(context.Background())
+	var loops sync.WaitGroup
+	loops.Go(func() { f.watchDatabase(ctx) })
+	loops.Go(func() { f.refreshKeys(ctx) })
+	loops.Go(func() { f.every(ctx, "expire requests", expireEvery, f.expireRequests) })
+	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
+	f.push(func(context.Context) {
+		cancel()
+		loops.Wait()
+	})
+}
+
+// outage says once that something fails, and once that it works again.
+type outage struct {
+	log  *slog.Logger
+	what string
+	on   bool
+}
+
+func (o *outage) note(err error) {
+	switch {
+	case err != nil && !o.on:
+		o.log.Error(o.what+" fails; trying again", "err", err)
+	case err == nil && o.on:
+		o.log.Info(o.what + " works again")
+	}
+	o.on = err != nil
+}
+
+// every runs act again and again until ctx ends.
+func (f *Fleet) every(ctx context.Context, what string, interval time.Duration, act func(context.Context) error) {
+	o := outage{log: f.log, what: what}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			within, cancel := context.WithTimeout(ctx, callTimeout)
+			err := act(within)
+			cancel()
+			if ctx.Err() == nil {
+				o.note(err)
+			}
+		}
+	}
+}
+
+// expireRequests closes requests that no cabinet answered and withdraws them:
+// the cabinet may have prepared after all.
+func (f *Fleet) expireRequests(ctx context.Context) error {
+	expired, err := f.store.ExpireRequests(ctx)
+	if err != nil {
+		return fmt.Errorf("expire requests: %w", err)
+	}
+	for _, e := range expired {
+		f.log.Warn("the cabinet did not answer", "cabinet_id", e.CabinetID, "swap_id", e.SwapID, "reason", protocol.ReasonCabinetOffline)
+		f.link.Publish(e.CabinetID, protocol.Cancel{SwapID: e.SwapID})
+	}
+	return nil
+}
+
+// watchDatabase keeps this replica out of the shared subscriptions while it has
+// no database, or no keys to verify anything with.
+func (f *Fleet) watchDatabase(ctx context.Context) {
+	o := outage{log: f.log, what: "database"}
+	failed := 0
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, pingTimeout)
+		err := f.store.Ping(within)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		failed++
+		if err == nil {
+			failed = 0
+		}
+		if err == nil || failed >= pingsToDown || !f.databaseUp.Load() {
+			o.note(err)
+			f.databaseUp.Store(err == nil)
+			f.link.Accept(err == nil && f.ring.Loaded())
+		}
+		wait(ctx, pingEvery, nil)
+	}
+}
+
+// refreshKeys keeps the copy of the devices' keys.
+func (f *Fleet) refreshKeys(ctx context.Context) {
+	o := outage{log: f.log, what: "read device keys"}
+	for ctx.Err() == nil {
+		within, cancel := context.WithTimeout(ctx, callTimeout)
+		keys, err := f.store.DeviceKeys(within)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		o.note(err)
+		if err != nil {
+			wait(ctx, keysRetry, nil)
+			continue
+		}
+		if len(keys) != f.ring.Size() {
+			f.log.Info("device keys read", "cabinets", len(keys))
+		}
+		f.ring.Replace(ringOf(keys))
+		if f.databaseUp.Load() {
+			f.link.Accept(true)
+		}
+		wait(ctx, keysEvery, f.watch.DeviceKeys())
+	}
+}
+
+func ringOf(keys map[protocol.CabinetID][]postgres.DeviceKey) map[protocol.CabinetID][]ed25519.PublicKey {
+	ring := make(map[protocol.CabinetID][]ed25519.PublicKey, len(keys))
+	for id, all := range keys {
+		for _, k := range all {
+			ring[id] = append(ring[id], k.PublicKey)
+		}
+	}
+	return ring
+}
+
+func wait(ctx context.Context, d time.Duration, early <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-early:
+	case <-ctx.Done():
+	}
+}
