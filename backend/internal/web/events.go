@@ -95,7 +95,7 @@ func (s *stream) run(ctx context.Context, v swap.View) {
 		if err == nil && s.show(now) != nil {
 			return
 		}
-		if false {
+		if err == nil && now.State == swap.StateClosed {
 			return
 		}
 		select {
