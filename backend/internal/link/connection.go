@@ -25,7 +25,7 @@ const (
 	lastRetry  = 10 * time.Second
 	// steady is how long a connection lasts before the wait starts anew.
 	steady       = 30 * time.Second
-	flushTimeout = time.Second
+	flushTimeout = 3 * time.Second
 	// quiesceMS is what a last message gets to leave, in ms.
 	quiesceMS = 250
 	// subscriptionRefused is the return code of a SUBACK (MQTT 3.1.1, 3.9.3).
