@@ -45,7 +45,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 	m := &metrics{
 		registry:    registry,
 		swaps:       counter("swap_swaps_total", "Swaps that ended, by their sensed end.", "cabinet", "outcome"),
-		swapSeconds: histogram("swap_duration_seconds", "How long swaps took, from scan to end.", []float64{5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800}, "phase"),
+		swapSeconds: histogram("swap_duration_seconds", "How long counted swaps took; total is from scan to end.", []float64{5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800}, "phase"),
 		scans:       counter("swap_scans_total", "Scans: granted, the reason of the refusal, or error.", "result"),
 		authorize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "swap_authorization_duration_seconds", Help: "From scan to grant, for scans that were granted.", Buckets: quick,
@@ -146,8 +146,11 @@ func (m *metrics) rejected(id protocol.CabinetID) {
 	m.ingest.WithLabelValues("rejected").Inc()
 }
 
-func (m *metrics) closed(id protocol.CabinetID, _ protocol.Kind, outcome protocol.Outcome) {
+func (m *metrics) closed(id protocol.CabinetID, _ protocol.Kind, outcome protocol.Outcome, took time.Duration) {
 	m.swaps.WithLabelValues(string(id), string(outcome)).Inc()
+	if outcome.Counts() { // a swap that was cut short says nothing of how quick swaps are
+		m.swapSeconds.WithLabelValues("total").Observe(took.Seconds())
+	}
 }
 
 func (m *metrics) safetyEvent(a protocol.Alarm) {

@@ -181,7 +181,7 @@ func (r *Recorder) report(results []result, ch swap.Changes, took time.Duration)
 	}
 	r.o.Hooks.Committed(len(results), records, took)
 	for _, s := range ch.Ended {
-		r.o.Hooks.Closed(s.CabinetID, s.Kind, s.Outcome)
+		r.o.Hooks.Closed(s.CabinetID, s.Kind, s.Outcome, s.ClosedAt.Sub(s.RequestedAt))
 	}
 	for _, a := range ch.Alarms {
 		r.o.Hooks.Alarm(a.CabinetID, a.Alarm)

@@ -49,9 +49,10 @@ type Hooks struct {
 	Committed func(batches, records int, took time.Duration)
 	Dropped   func()                                 // the queue was full
 	Rejected  func(id protocol.CabinetID, err error) // a batch that was not taken
-	Closed    func(protocol.CabinetID, protocol.Kind, protocol.Outcome)
-	Alarm     func(protocol.CabinetID, protocol.Alarm) // TAMPER and CHARGE_CUT too
-	Failed    func(err error)                          // a transaction that will be tried again
+	// Closed: took is from scan to end.
+	Closed func(id protocol.CabinetID, kind protocol.Kind, outcome protocol.Outcome, took time.Duration)
+	Alarm  func(protocol.CabinetID, protocol.Alarm) // TAMPER and CHARGE_CUT too
+	Failed func(err error)                          // a transaction that will be tried again
 }
 
 // Recorder makes log messages part of the books. Messages are taken apart in
@@ -111,7 +112,7 @@ func (h Hooks) orNothing() Hooks {
 		h.Rejected = func(protocol.CabinetID, error) {}
 	}
 	if h.Closed == nil {
-		h.Closed = func(protocol.CabinetID, protocol.Kind, protocol.Outcome) {}
+		h.Closed = func(protocol.CabinetID, protocol.Kind, protocol.Outcome, time.Duration) {}
 	}
 	if h.Alarm == nil {
 		h.Alarm = func(protocol.CabinetID, protocol.Alarm) {}
