@@ -165,7 +165,7 @@ func (b *Books) door(c *Cabinet, p protocol.DoorMoved, at Stamp) protocol.SwapID
 }
 
 // void ends a swap that will never be accepted.
-func (b *Books) void(c *Cabinet, p protocol.Void, at Stamp) {
+func (b *Books) void(c *Cabinet, p protocol.Void, r Record, at Stamp) {
 	s := b.Swaps[p.SwapID]
 	switch {
 	case s == nil: // nothing moved, and nothing is owed
@@ -173,10 +173,24 @@ func (b *Books) void(c *Cabinet, p protocol.Void, at Stamp) {
 		b.reviewRecord(c, at, protocol.ReasonContradictsBooks)
 	case s.State == StateRequested, s.State == StateGranted:
 		b.notStarted(s, p.Reason, at)
-	case s.Outcome == protocol.OutcomeNotStarted:
+	case s.Outcome == protocol.OutcomeNotStarted, !s.denied(c, p, r):
 	default:
 		b.review(s, at, protocol.ReasonContradictsBooks)
 	}
+}
+
+// denied reports whether a VOID contradicts that the swap was accepted. It speaks
+// of its own boot only, so a later boot or epoch that has forgotten the swap may
+// answer a cancel that was sent again; and so may the boot that accepted it, once
+// the swap is over.
+func (s *Swap) denied(c *Cabinet, p protocol.Void, r Record) bool {
+	switch {
+	case s.Epoch != c.Epoch || r.BootSeq > s.BootSeq:
+		return false
+	case r.BootSeq < s.BootSeq:
+		return true
+	}
+	return s.State != StateClosed || p.Reason != ""
 }
 
 // deposit books a battery that is in, closed and judged.

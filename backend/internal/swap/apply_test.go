@@ -423,3 +423,41 @@ func TestLeavingAnEpochReviewsWhatIsOpen(t *testing.T) {
 	require.Equal(t, alice, k.Batteries[fullA].RiderID)
 	require.Len(t, k.reviews, 1)
 }
+
+// TestRepeatedVoid: a cabinet that has forgotten a swap answers a cancel that is
+// sent again. That denies nothing.
+func TestRepeatedVoid(t *testing.T) {
+	for name, c := range map[string]struct {
+		reboot, over bool
+		reason       protocol.Reason
+		reviews      int
+	}{
+		"closed, a later boot":                 {reboot: true, over: true},
+		"closed, a later boot, another reason": {reboot: true, over: true, reason: protocol.ReasonBusy},
+		"closed, the same boot":                {over: true},
+		"active, a later boot":                 {reboot: true},
+		"active, the same boot":                {reviews: 1},
+		"closed, the same boot, as prepared":   {over: true, reason: protocol.ReasonNoEmptySlot, reviews: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := newBench(t)
+			g := k.ready(protocol.KindSwap)
+			if c.over {
+				k.log.write(whole(g, deposit(g, own, true, ""), dispense(g), takenA(g), closed(g, protocol.OutcomeSwapped))...)
+			} else {
+				k.log.write(accepted(g))
+			}
+			k.fold()
+			before := *k.Swaps[g.SwapID]
+			if c.reboot {
+				k.log.reboot()
+			}
+			k.log.write(protocol.Void{SwapID: g.SwapID, Reason: c.reason})
+			k.fold()
+			require.Len(t, k.reviews, c.reviews)
+			if c.reviews == 0 {
+				require.Equal(t, before, *k.Swaps[g.SwapID], "the row has changed")
+			}
+		})
+	}
+}

@@ -109,7 +109,7 @@ func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
 		}
 		return p.SwapID
 	case protocol.Void:
-		b.void(c, p, at)
+		b.void(c, p, r, at)
 		return p.SwapID
 	case protocol.Alarm:
 		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, p})
