@@ -83,7 +83,7 @@ func examplePayloads() []Payload {
 	battery := Battery{BatterySerial: exampleFlat, Soc: ptr(31), VoltageMV: ptr(48200), CellMaxC: ptr(33.5)}
 	config := CabinetConfig{Version: 5, OutOfService: true, SlotsOut: []int{3}, FlaggedSerials: []BatterySerial{"BT-0666"}}
 	return []Payload{
-		Boot{BootID: boot, Software: "1.0.0", Epoch: epoch, CutBytes: 17, Old: &OldTail{Epoch: Epoch{5}, Seq: 9, Hash: Hash{6}}, Out: ReasonOutOfService},
+		Boot{BootID: boot, Software: "1.0.0", Epoch: epoch, CutBytes: 17, Old: &OldTail{Epoch: Epoch{5}, Seq: 9, Hash: Hash{6}}, Carried: []byte(`{"run_ms":9}`), Out: ReasonOutOfService},
 		Accept{SwapID: exampleSwap, Kind: KindSwap, Nonce: Nonce{9}, BootID: boot, Grant: "{\"v\":1}\ng1 …", Inventory: exampleInventory()},
 		Intent{SwapID: exampleSwap, Slot: 1, Purpose: PurposeDispense, Pulse: 2, BatterySerial: exampleFull},
 		DoorMoved{SwapID: exampleSwap, Slot: 2, Purpose: PurposeDeposit, Door: DoorOpen},
@@ -95,8 +95,8 @@ func examplePayloads() []Payload {
 		},
 		Void{SwapID: exampleSwap, Reason: ReasonPowerCut},
 		Reject{Type: TypeGrant, Why: "nonce", Count: 3},
-		Tamper{Slot: 4, Inventory: exampleInventory()},
-		Alarm{Kind: AlarmDoorOpen, Slot: 2, SwapID: exampleSwap, Cleared: true},
+		Tamper{Slot: 4, Presence: HoldsBattery, BatterySerial: exampleFull, Inventory: exampleInventory()},
+		Alarm{Kind: AlarmDoorOpen, Slot: 2, SwapID: exampleSwap, Cleared: true, Inventory: exampleInventory()},
 		ChargeCut{Slot: 4, Kind: AlarmTemperature},
 		ConfigApplied{Config: config, KeysVersion: 1},
 		TimeStep{WallMS: 1777622400000, Clock: ClockSynchronised},

@@ -33,8 +33,9 @@ const (
 	MaxOffers        = 3
 	MaxExpectSerials = 4
 	MaxLogRecords    = 32
-	// MaxFlaggedSerials keeps a cabinet's configuration within a record.
-	MaxFlaggedSerials = 200
+	// MaxFlaggedSerials keeps a cabinet's configuration within a record, beside
+	// all else that a snapshot holds.
+	MaxFlaggedSerials = 100
 	// MaxSoftware and MaxAlarmLength bound what an agent says of itself, in bytes.
 	MaxSoftware    = 64
 	MaxAlarmLength = 64

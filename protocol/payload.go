@@ -18,6 +18,9 @@ type Boot struct {
 	CutBytes int64 `json:"cut_bytes,omitempty"`
 	// Old is the tail of the epoch before, in the first record of an epoch.
 	Old *OldTail `json:"old,omitempty"`
+	// Carried is what the agent takes over from that epoch into its own state, in
+	// the same record; its form is the agent's own, as a SNAPSHOT's is.
+	Carried json.RawMessage `json:"carried,omitempty"`
 	// Out says why this boot came up out of service, if it did.
 	Out Reason `json:"out,omitempty"`
 }
@@ -116,8 +119,12 @@ type Reject struct {
 
 // Tamper says that a door opened that nobody was granted.
 type Tamper struct {
-	Slot      int       `json:"slot"` // 0: the cabinet's main door
-	Inventory Inventory `json:"inventory,omitempty"`
+	Slot int `json:"slot"` // 0: the cabinet's main door
+	// Presence and BatterySerial are what the slot held when it was last closed;
+	// absent when this boot has not seen it closed.
+	Presence      Presence      `json:"presence,omitempty"`
+	BatterySerial BatterySerial `json:"battery_serial,omitempty"`
+	Inventory     Inventory     `json:"inventory,omitempty"`
 }
 
 // Alarm says that an alarm was raised or cleared.
@@ -126,6 +133,9 @@ type Alarm struct {
 	Slot    int       `json:"slot,omitempty"`
 	SwapID  SwapID    `json:"swap_id,omitempty"`
 	Cleared bool      `json:"cleared,omitempty"`
+	// Inventory, when a tamper alarm is cleared, is the whole cabinet: beside
+	// TAMPER's it shows what force moved.
+	Inventory Inventory `json:"inventory,omitempty"`
 }
 
 // AlarmKind is what an alarm is about.

@@ -40,7 +40,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		"resume_seq: want 1 or more":         change(t, func(m *HelloOK) { m.ResumeSeq = 0 }),
 		"config.slots_out: 49 slots":         change(t, func(m *HelloOK) { m.Config.SlotsOut = make([]int, MaxSlots+1) }),
 		"config.slots_out: slot 0":           change(t, func(m *HelloOK) { m.Config.SlotsOut = []int{0} }),
-		"config.flagged_serials: 201":        change(t, func(m *HelloOK) { m.Config.FlaggedSerials = make([]BatterySerial, MaxFlaggedSerials+1) }),
+		"config.flagged_serials: 101":        change(t, func(m *HelloOK) { m.Config.FlaggedSerials = make([]BatterySerial, MaxFlaggedSerials+1) }),
 		"config.flagged_serials: battery":    change(t, func(m *HelloOK) { m.Config.FlaggedSerials = []BatterySerial{""} }),
 		"from_seq: want 1 or more":           change(t, func(m *Log) { m.FromSeq = 0 }),
 		"records: 0, want 1 to 32":           change(t, func(m *Log) { m.Records = nil }),

@@ -368,6 +368,7 @@ func TestANewEpochWhenTheBackendAsks(t *testing.T) {
 	r.mu.Unlock()
 	require.Equal(t, &protocol.OldTail{Epoch: old.Epoch, Seq: old.TailSeq, Hash: old.TailHash}, boot.Old)
 	require.Equal(t, protocol.ReasonEpochReplaced, boot.Out)
+	require.Contains(t, string(boot.Carried), `"version":1`, "the configuration is carried over")
 }
 
 func TestTheKeyListIsKept(t *testing.T) {

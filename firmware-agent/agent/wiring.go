@@ -63,6 +63,7 @@ func (a *Agent) startJournal() error {
 	}
 	if rec.NewEpoch != "" && rec.NewEpoch != journal.WhyFresh {
 		boot.Out = protocol.ReasonEpochReplaced
+		boot.Carried = a.carry(j, rec.NewEpoch == journal.WhyAbandoned)
 		a.waits.Store(true)
 		a.o.Log.Error("the journal begins a new epoch; out of service until staff accept it",
 			"event", "new_epoch", "reason", string(rec.NewEpoch), "err", rec.Detail)
@@ -82,6 +83,22 @@ func (a *Agent) startJournal() error {
 		}
 	})
 	return nil
+}
+
+// carry is what a new epoch takes over from the one that is left. whole says that
+// no record of it is missing. What cannot be read is not carried over; then the
+// bucket of pulses begins empty.
+func (a *Agent) carry(j *journal.Journal, whole bool) []byte {
+	var left cabinet.Fold
+	err := j.ReplayLeft(left.Add)
+	if err != nil {
+		a.o.Log.Error("the epoch before is not wholly carried over", "event", "new_epoch", "err", err)
+	}
+	b, err := left.State().Carry(whole && err == nil)
+	if err != nil {
+		a.o.Log.Error("nothing is carried over from the epoch before", "event", "new_epoch", "err", err)
+	}
+	return b
 }
 
 // outOfJournal says that nothing can be recorded, so that nothing may be done.

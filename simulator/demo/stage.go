@@ -79,7 +79,7 @@ func (s *stage) close() error {
 const (
 	readyTimeout   = 60 * time.Second
 	riderTimeout   = 20 * time.Second
-	pulsesInAnHour = 3600 // of the agents' configuration here; production has 120
+	pulsesInAnHour = 600 // of the agents' configuration here; production has 120
 )
 
 // build starts everything up to the agents. What was started before an error is

@@ -352,6 +352,11 @@ func TestCharging(t *testing.T) {
 		require.True(t, r.get(5).charge)
 		require.True(t, r.c.Deliver(Command{Message: protocol.Cancel{SwapID: p.SwapID}}))
 		r.until("and do again", func() bool { return r.get(3).charge && r.get(4).charge })
+		require.True(t, r.c.Configure(protocol.CabinetConfig{Version: 1, SlotsOut: []int{3}, FlaggedSerials: []protocol.BatterySerial{"C4"}}, 0))
+		r.until("nor what nobody may take", func() bool { return !r.get(3).charge && !r.get(4).charge })
+		require.True(t, r.get(5).charge)
+		require.True(t, r.c.Configure(protocol.CabinetConfig{Version: 2}, 0))
+		r.until("until it may be taken", func() bool { return r.get(3).charge && r.get(4).charge })
 		r.mu.Lock()
 		r.smoke = true
 		r.mu.Unlock()

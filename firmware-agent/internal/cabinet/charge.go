@@ -37,10 +37,10 @@ type chargeTurn struct {
 // charge compares what the board says of each charge switch with what it should
 // be, and orders the difference.
 func (c *Cabinet) charge(in swap.Input) {
-	inUse := c.inUse()
+	inUse, durable := c.inUse(), c.durable()
 	for _, v := range in.Slots {
 		turn := &c.chargeTurn[v.Slot]
-		on := !in.Halt && charging.Decide(v, slices.Contains(inUse, v.Slot))
+		on := !in.Halt && charging.Decide(v, slices.Contains(inUse, v.Slot) || durable.Barred(v))
 		if !v.Fresh || turn.under || v.ChargeEnabled == slot.TriOf(on) {
 			if v.Fresh && !turn.under {
 				turn.pause = 0

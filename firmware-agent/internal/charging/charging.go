@@ -18,10 +18,11 @@ const (
 	resume = 98
 )
 
-// Decide reports whether the slot is to be charged. inUse says that a swap may
-// open it: then it is not.
-func Decide(v slot.View, inUse bool) bool {
-	if inUse || !v.Fresh || !v.Closed || v.Content != slot.Identified || v.Smoke || v.Fault != slot.NoFault {
+// Decide reports whether the slot is to be charged. barred says that it is not,
+// whatever the view shows: a swap may open it, it is out of service, or it holds
+// a battery that nobody may take.
+func Decide(v slot.View, barred bool) bool {
+	if barred || !v.Fresh || !v.Closed || v.Content != slot.Identified || v.Smoke || v.Fault != slot.NoFault {
 		return false
 	}
 	if v.Full || v.Battery.Soc == nil || !within(v.CellMin) || !within(v.CellMax) {

@@ -57,7 +57,7 @@ func (c Config) check(p places, already Mistakes) Mistakes {
 	k.expect(slices.Contains(boardKinds[:], c.Board.Kind), "board.kind", "is %q: want one of %v", c.Board.Kind, boardKinds)
 	k.within(c.Board.Slots, "board.slots", "", 1, protocol.MaxSlots)
 	// Fewer than 18 pulses left refuse a swap, so a smaller bucket never serves.
-	k.within(c.Limits.MaxPulsesPerHour, "limits.max_pulses_per_hour", "", 18, 10_000)
+	k.within(c.Limits.MaxPulsesPerHour, "limits.max_pulses_per_hour", "", 18, 600)
 	k.within(c.Limits.ReleaseSoc, "limits.release_soc", " %", 1, 100)
 	if c.MetricsListen != "" {
 		k.expect(isHostPort(c.MetricsListen, true), "metrics_listen", `is %q: want host:port, or "" for none`, c.MetricsListen)

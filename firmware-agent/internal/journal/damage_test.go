@@ -503,3 +503,41 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, reports[0].Corrupt, "valid records follow")
 }
+
+// TestReplayLeft: what the epoch before told can still be folded, as far as its
+// records are good; from its newest snapshot on.
+func TestReplayLeft(t *testing.T) {
+	d := newMemDisk()
+	j, _ := mustOpen(t, d, testOptions())
+	for n := 1; len(j.segments) < 3; n++ {
+		require.NoError(t, j.Append(fact(n)))
+	}
+	last := j.segments[2].name
+	require.NoError(t, j.Append(fact(500), fact(501)))
+	tail := j.Position().TailSeq
+	show := func(j *Journal) (seqs []uint64) {
+		require.NoError(t, j.ReplayLeft(func(r protocol.Record) error {
+			seqs = append(seqs, r.Seq)
+			return nil
+		}))
+		return seqs
+	}
+	require.Empty(t, show(j), "nothing was left")
+	require.NoError(t, j.Abandon())
+	require.NoError(t, j.Close())
+	j, rec := mustOpen(t, d.clone(), testOptions())
+	require.Equal(t, WhyAbandoned, rec.NewEpoch)
+	seqs := show(j)
+	require.Equal(t, last.first, seqs[0])
+	require.Equal(t, tail, seqs[len(seqs)-1])
+
+	bad := d.clone()
+	data := slices.Clone(bad.now[last.String()].data)
+	data[protocol.MinRecord]++ // in the first record
+	bad.now[last.String()] = &memFile{data: data, held: slices.Clone(data), dirty: map[int]bool{}}
+	j, rec = mustOpen(t, bad, testOptions())
+	require.Equal(t, WhyCorrupt, rec.NewEpoch)
+	seqs = show(j)
+	require.NotEmpty(t, seqs)
+	require.Equal(t, last.first-1, seqs[len(seqs)-1])
+}

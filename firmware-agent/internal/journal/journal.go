@@ -75,6 +75,9 @@ type Journal struct {
 	stored   position // acked as it stands on the device
 	storedMS uint64   // upMS then
 
+	// left is the epoch that Open has left for a new one; nil when it did not.
+	left *chain
+
 	reading sync.Mutex
 	hint    hint
 }

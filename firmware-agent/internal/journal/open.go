@@ -123,6 +123,7 @@ func (j *Journal) resume(name segmentName, c *chain) (Recovery, error) {
 	}
 	if c.tail.seq > 0 {
 		rec.Old = &protocol.OldTail{Epoch: name.epoch, Seq: c.tail.seq, Hash: c.tail.hash}
+		j.left = c
 	}
 	return rec, j.format(name.generation + 1)
 }

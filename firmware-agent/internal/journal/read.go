@@ -72,6 +72,19 @@ func (j *Journal) hashOf(seq uint64) (protocol.Hash, error) {
 // the fold of these is the state. Without a snapshot it starts at seq 1.
 func (j *Journal) Replay(visit func(protocol.Record) error) error {
 	segments, tail := j.view()
+	return j.replay(segments, tail, visit)
+}
+
+// ReplayLeft does the same for the epoch that Open has left, as far as its
+// records are good. Without one it shows nothing.
+func (j *Journal) ReplayLeft(visit func(protocol.Record) error) error {
+	if j.left == nil {
+		return nil
+	}
+	return j.replay(j.left.segments, j.left.tail, visit)
+}
+
+func (j *Journal) replay(segments []segment, tail place, visit func(protocol.Record) error) error {
 	if tail.seq == 0 {
 		return nil
 	}

@@ -46,6 +46,10 @@ const (
 // pulse gives up by then, and nothing of it may reach the lock later.
 const PulseTime = 10 * time.Second
 
+// MaxPulsesPerHour bounds Limits.MaxPulsesPerHour: so many pulses are remembered,
+// and a snapshot has to hold them.
+const MaxPulsesPerHour = 600
+
 const (
 	// maxPulses is for one purpose at one slot.
 	maxPulses = 2
@@ -53,8 +57,6 @@ const (
 	// none is begun. Deposit 2 × 2, reopen 2, dispense 3 × 2, return 2 leaves
 	// four to spare.
 	pulsesOfSwap = 18
-	// maxBucket bounds the pulses that are remembered, and so MaxPulsesPerHour.
-	maxBucket = 240
 	// maxEnded bounds the memory of ended swaps.
 	maxEnded = 64
 	// voidsPerMinute bounds VOID records that answer cancels of unknown swaps.
@@ -272,8 +274,8 @@ func (c *core) watchOpening(v slot.View, d *door) {
 		return
 	}
 	if !c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
-		c.append(protocol.Tamper{Slot: v.Slot, Inventory: c.inventory()})
-		c.raise(protocol.AlarmTamper, v.Slot)
+		c.append(protocol.Tamper{Slot: v.Slot, Presence: d.known.Presence, BatterySerial: d.known.Serial, Inventory: c.inventory()})
+		c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: v.Slot, SwapID: c.swapID()})
 	}
 }
 
@@ -313,11 +315,12 @@ func (c *core) watchClosed(v slot.View, d *door) {
 		if c.in.Now-v.ClosedSince < tamperClear {
 			return
 		}
-		// A battery that came in by force is nobody's to take.
-		if v.Content != slot.Empty && d.known.Presence != "" && d.known != now {
+		// A battery that came in by force is nobody's to take, and neither is one
+		// of which nobody knows.
+		if was, _ := c.durable.before(v.Slot); v.Content != slot.Empty && was != now {
 			c.raise(protocol.AlarmHeldBattery, v.Slot)
 		}
-		c.clear(protocol.AlarmTamper, v.Slot)
+		c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: v.Slot, Cleared: true, Inventory: c.inventory()})
 	}
 	d.known = now
 	if v.Content == slot.Empty && (c.durable.Open == nil || c.durable.Open.purposeOf(v.Slot) == "") {

@@ -23,11 +23,14 @@ type Durable struct {
 	BaseMS uint64 `json:"base_ms"`
 	// SpentMS are the pulses that the bucket still misses, by RunMS. A pulse
 	// comes back an hour of running time after it was spent.
-	SpentMS []uint64 `json:"spent_ms,omitempty"`
+	SpentMS Spent `json:"spent_ms,omitempty"`
 	// Open is the swap that was accepted and is not closed.
 	Open *Open `json:"open,omitempty"`
 	// Alarms are those raised and not cleared, sorted.
-	Alarms      Alarms                 `json:"alarms,omitempty"`
+	Alarms Alarms `json:"alarms,omitempty"`
+	// Forced is what the slots under a tamper alarm held before, as far as it is
+	// known; at most maxForced.
+	Forced      []Kept                 `json:"forced,omitempty"`
 	Config      protocol.CabinetConfig `json:"config"`
 	KeysVersion int64                  `json:"keys_version"`
 }
@@ -80,6 +83,9 @@ type Open struct {
 	Intents  []Intent                 `json:"intents,omitempty"`
 	Deposit  *Deposited               `json:"deposit,omitempty"`
 	Taken    *Taken                   `json:"taken,omitempty"`
+	// Forced are granted slots that were opened by force after they were last
+	// pulsed, if ever: also when their alarm is over.
+	Forced []int `json:"forced,omitempty"`
 }
 
 // Kept is what a later inventory of a slot is compared with.
@@ -128,7 +134,10 @@ func Fold(d Durable, r protocol.Record) (Durable, error) {
 	if err != nil {
 		return d, err
 	}
-	if r.Type == protocol.RecordBoot {
+	if b, ok := p.(protocol.Boot); ok {
+		if d, err = d.enterEpoch(b); err != nil {
+			return d, err
+		}
 		d.BaseMS, d.BootSeq = d.RunMS, r.BootSeq
 	}
 	return d.fold(r.MonoMS, p)
@@ -158,6 +167,8 @@ func decode(r protocol.Record) (protocol.Payload, error) {
 		return decodeAs[protocol.Taken](r)
 	case protocol.RecordClosed:
 		return decodeAs[protocol.Closed](r)
+	case protocol.RecordTamper:
+		return decodeAs[protocol.Tamper](r)
 	case protocol.RecordAlarm:
 		return decodeAs[protocol.Alarm](r)
 	case protocol.RecordConfig:
@@ -182,8 +193,13 @@ func (d Durable) fold(monoMS uint64, p protocol.Payload) (Durable, error) {
 		return d.foldAccept(monoMS, p)
 	case protocol.Intent:
 		d.SpentMS = append(slices.Clone(unspent(d.SpentMS, d.RunMS)), d.RunMS)
+	case protocol.Tamper:
+		d = d.foldTamper(p)
 	case protocol.Alarm:
 		d.Alarms = foldAlarm(d.Alarms, p)
+		if p.Kind == protocol.AlarmTamper && p.Cleared {
+			d.Forced = without(d.Forced, p.Slot)
+		}
 	case protocol.ConfigApplied:
 		d.Config, d.KeysVersion = p.Config, p.KeysVersion
 	}
@@ -218,10 +234,16 @@ func (o *Open) fold(p protocol.Payload) *Open {
 	case protocol.Intent:
 		if p.SwapID == o.SwapID {
 			n.Intents = append(slices.Clone(o.Intents), Intent{Slot: p.Slot, Purpose: p.Purpose})
+			// What it held was known when it was decided to pulse it.
+			n.Forced = slices.DeleteFunc(slices.Clone(o.Forced), func(s int) bool { return s == p.Slot })
 		}
 	case protocol.Deposit:
 		if p.SwapID == o.SwapID {
 			n.Deposit = &Deposited{Slot: p.Slot, Serial: p.Battery.BatterySerial, Soc: p.Battery.Soc, Accepted: p.Accepted, Reason: p.Reason}
+		}
+	case protocol.Tamper:
+		if slices.Contains(o.granted(), p.Slot) && !slices.Contains(o.Forced, p.Slot) {
+			n.Forced = append(slices.Clone(o.Forced), p.Slot)
 		}
 	case protocol.Taken:
 		if p.SwapID == o.SwapID {
@@ -277,6 +299,10 @@ func (d Durable) Out(v slot.View) bool {
 		d.Alarmed(protocol.AlarmSlotFault, v.Slot) || d.Alarmed(protocol.AlarmHeldBattery, v.Slot) ||
 		d.Alarmed(protocol.AlarmTamper, v.Slot)
 }
+
+// Barred reports whether what a slot holds is to be left alone: neither given
+// out nor charged.
+func (d Durable) Barred(v slot.View) bool { return d.Out(v) || d.flagged(v.Serial) }
 
 func (d Durable) flagged(s protocol.BatterySerial) bool {
 	return slices.Contains(d.Config.FlaggedSerials, s)

@@ -29,7 +29,7 @@ func TestSnapshotFits(t *testing.T) {
 	for n := 1; n <= protocol.MaxSlots; n++ {
 		o.Before = append(o.Before, Kept{Slot: n, Out: true, Presence: protocol.HoldsBattery, Serial: serial(n)})
 		for _, k := range []protocol.AlarmKind{
-			protocol.AlarmSlotFault, protocol.AlarmHeldBattery, protocol.AlarmTamper, protocol.AlarmDoorOpen,
+			protocol.AlarmSlotFault, protocol.AlarmHeldBattery, protocol.AlarmTamper, protocol.AlarmDoorOpen, protocol.AlarmBoardSilent,
 		} {
 			d.Alarms = foldAlarm(d.Alarms, protocol.Alarm{Kind: k, Slot: n})
 		}
@@ -49,10 +49,13 @@ func TestSnapshotFits(t *testing.T) {
 	for range pulsesOfSwap {
 		o.Intents = append(o.Intents, Intent{Slot: 48, Purpose: protocol.PurposeDispense})
 	}
-	for range maxBucket {
-		d.SpentMS = append(d.SpentMS, 1<<40)
+	for n := range MaxPulsesPerHour {
+		d.SpentMS = append(d.SpentMS, 1<<50+uint64(n)*hourMS/MaxPulsesPerHour)
 	}
-	for n := range maxFlagged {
+	for n := range maxForced {
+		d.Forced = append(d.Forced, Kept{Slot: 40 + n, Presence: protocol.HoldsBattery, Serial: serial(n)})
+	}
+	for n := range protocol.MaxFlaggedSerials {
 		d.Config.FlaggedSerials = append(d.Config.FlaggedSerials, serial(n))
 	}
 	d.Open = o
@@ -62,6 +65,10 @@ func TestSnapshotFits(t *testing.T) {
 	var back Durable
 	require.NoError(t, json.Unmarshal(b, &back))
 	require.Equal(t, d, back)
+	b, err = d.Carry(false)
+	require.NoError(t, err)
+	_, err = protocol.MarshalPayload(protocol.Boot{Old: &protocol.OldTail{}, Carried: b})
+	require.NoError(t, err)
 
 	b, err = protocol.MarshalPayload(protocol.Accept{
 		SwapID: swapID(1), Kind: protocol.KindHandBack, Grant: strings.Repeat("\"", maxGrant/2) + strings.Repeat("x", maxGrant/2), Inventory: inv,
@@ -74,7 +81,7 @@ func TestSnapshotFits(t *testing.T) {
 	})
 	require.NoError(t, err)
 	t.Logf("CLOSED of %d bytes", len(b))
-	_, err = (Durable{SpentMS: make([]uint64, 20_000)}).Snapshot()
+	_, err = (Durable{SpentMS: make(Spent, 20_000)}).Snapshot()
 	require.Error(t, err)
 }
 
@@ -148,7 +155,7 @@ func TestFoldRefusesWhatItCannotHaveWritten(t *testing.T) {
 		require.Error(t, err, "%s", rec.Type)
 	}
 	for _, rec := range []protocol.Record{ // of no interest to the fold
-		{Type: protocol.RecordTimeStep, Payload: []byte(`{`)}, {Type: protocol.RecordReject}, {Type: protocol.RecordTamper},
+		{Type: protocol.RecordTimeStep, Payload: []byte(`{`)}, {Type: protocol.RecordReject},
 	} {
 		_, err := Fold(Durable{}, rec)
 		require.NoError(t, err, "%s", rec.Type)

@@ -87,6 +87,10 @@ func (e ending) decide(o *Open, p put, t take) ending {
 		// A battery left and none of the rider's is in.
 		return e.review(protocol.ReasonInventoryDiffers, []put{p}, []bool{false, true})
 	}
+	if p.back && slices.Contains(o.Forced, o.Deposit.Slot) {
+		// By the rider, or by who forced the door.
+		return e.review(protocol.ReasonInventoryDiffers, []put{{in: true}, p}, t.possible)
+	}
 	e.closed.Outcome = outcomeOf(o.Kind, p.in, p.back, took)
 	return e
 }
@@ -143,6 +147,9 @@ func judgeTake(o *Open, look func(int) slot.View, restart bool) (t take, odd []i
 		t.possible = []bool{false, true}
 	case len(gone) == 0:
 		t.possible = []bool{false}
+	case len(gone) == 1 && slices.Contains(o.Forced, gone[0]):
+		// By the rider, or by who forced the door.
+		t.possible = []bool{false, true}
 	case len(gone) == 1 && (!slices.Contains(pulsed, gone[0]) || gone[0] == pulsed[len(pulsed)-1]):
 		// The last one pulsed, or one whose INTENT the flash has lost.
 		f, _ := o.offer(gone[0])
@@ -185,6 +192,11 @@ func (e *ending) judgeDeposit(o *Open, look func(int) slot.View, restart bool) (
 		return []put{{in: in, back: !in}}, nil
 	}
 	switch {
+	case slices.ContainsFunc(o.Forced, func(n int) bool {
+		return slices.Contains(slots, n) && slices.Contains(pulsed, n) != slices.Contains(holding, n)
+	}):
+		// By the rider, or by who forced the door: one that came, or one that left.
+		return []put{{in: true}, {}}, holding
 	case len(holding) == 0:
 		return []put{{}}, nil
 	case len(holding) == 1 && (!slices.Contains(pulsed, holding[0]) || holding[0] == pulsed[len(pulsed)-1]):

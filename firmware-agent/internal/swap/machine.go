@@ -10,7 +10,8 @@ import (
 
 // Limits are what a cabinet's configuration sets of the machine.
 type Limits struct {
-	// MaxPulsesPerHour bounds the pulses of any hour of running time.
+	// MaxPulsesPerHour bounds the pulses of any hour of running time; no more
+	// than the constant of that name.
 	MaxPulsesPerHour int
 }
 
@@ -72,7 +73,7 @@ const (
 	whyStarted  = "started"    // a cancel after ACCEPT
 	whyVoids    = "many_voids" // cancels of swaps that were never prepared here
 	whyVersion  = "version"    // a configuration that is not newer
-	whyConfig   = "config"     // a configuration that is too large
+	whyConfig   = "config"     // a configuration that is not valid
 )
 
 // Step says what happened to the machine and what is to be done.
@@ -155,7 +156,7 @@ func (m *Machine) left() int { return m.durable.PulsesLeft(m.limits, m.in.Now) }
 // PulsesLeft is how many pulses the bucket holds at a time of this boot.
 func (d Durable) PulsesLeft(l Limits, now time.Duration) int {
 	run := d.BaseMS + uint64(max(now, 0).Milliseconds())
-	return min(l.MaxPulsesPerHour, maxBucket) - len(unspent(d.SpentMS, run))
+	return max(0, min(l.MaxPulsesPerHour, MaxPulsesPerHour)-len(unspent(d.SpentMS, run)))
 }
 
 // open journals an INTENT and has the lock pulsed once. It refuses when a pulse
@@ -194,16 +195,12 @@ func (c *core) wish(w Wish) {
 	}
 }
 
-// Bounds of a configuration: it must fit into one record beside the rest of a
-// snapshot.
-const maxFlagged = 64
-
 // configure journals a newer configuration or key list. A slot that staff take
 // back into service has its fault cleared.
 func (c *core) configure(ev Configure) {
 	newer := ev.Config.Version > c.durable.Config.Version
 	switch {
-	case newer && (len(ev.Config.FlaggedSerials) > maxFlagged || len(ev.Config.SlotsOut) > protocol.MaxSlots):
+	case newer && ev.Config.Validate() != nil:
 		c.add(Rejected{protocol.TypeHelloOK, whyConfig})
 		return
 	case !newer && ev.Config.Version < c.durable.Config.Version:

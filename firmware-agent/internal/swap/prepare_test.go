@@ -270,7 +270,7 @@ func TestConfigure(t *testing.T) {
 	r.restart()
 	require.Equal(t, cfg, r.durable().Config)
 	require.Equal(t, int64(3), r.durable().KeysVersion)
-	many := protocol.CabinetConfig{Version: 4, FlaggedSerials: make([]protocol.BatterySerial, maxFlagged+1)}
+	many := protocol.CabinetConfig{Version: 4, FlaggedSerials: make([]protocol.BatterySerial, protocol.MaxFlaggedSerials+1)}
 	r.event(Configure{Config: many})
 	require.Contains(t, r.rejected, whyConfig)
 	require.Equal(t, cfg, r.durable().Config)

@@ -176,6 +176,16 @@ func (r *rig) write(p protocol.Payload) {
 	}, p})
 }
 
+// snapshot rolls the journal: what follows is folded from the state alone.
+func (r *rig) snapshot() {
+	payload, err := r.durable().Snapshot()
+	require.NoError(r.t, err)
+	r.journal = append(r.journal, journalled{rec: protocol.Record{
+		Seq: uint64(len(r.journal) + 1), BootSeq: r.bootSeq, MonoMS: uint64(r.now.Milliseconds()),
+		Type: protocol.RecordSnapshot, Payload: payload,
+	}})
+}
+
 // reading is what a sound board says of a box.
 func (r *rig) reading(n int) slot.Reading {
 	b := r.box(n)

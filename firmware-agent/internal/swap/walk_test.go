@@ -311,18 +311,12 @@ func (w *walker) theft() {
 	b.open, b.unlocked, b.forced = false, false, false
 }
 
-// snapshot rolls the journal: what follows is folded from the state alone.
+// snapshot rolls the journal now and then.
 func (w *walker) snapshot() {
-	if !w.on {
-		return
+	if w.on {
+		w.snapshots++
+		w.rig.snapshot()
 	}
-	w.snapshots++
-	payload, err := w.durable().Snapshot()
-	require.NoError(w.t, err)
-	w.journal = append(w.journal, journalled{rec: protocol.Record{
-		Seq: uint64(len(w.journal) + 1), BootSeq: w.bootSeq, MonoMS: uint64(w.now.Milliseconds()),
-		Type: protocol.RecordSnapshot, Payload: payload,
-	}})
 }
 
 // calm ends all faults, closes all doors and demands that the swap ends (I13).
@@ -394,7 +388,10 @@ func (w *walker) lull() {
 // clearAlarms is what staff do after having looked.
 func (w *walker) clearAlarms() {
 	for _, a := range w.durable().Alarms {
-		w.write(protocol.Alarm{Kind: a.Kind, Slot: a.Slot, Cleared: true})
-		w.machine.durable.Alarms = foldAlarm(w.machine.durable.Alarms, protocol.Alarm{Kind: a.Kind, Slot: a.Slot, Cleared: true})
+		clear := protocol.Alarm{Kind: a.Kind, Slot: a.Slot, Cleared: true}
+		w.write(clear)
+		d, err := w.machine.durable.fold(uint64(w.now.Milliseconds()), clear)
+		require.NoError(w.t, err)
+		w.machine.durable = d
 	}
 }
