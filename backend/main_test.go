@@ -3,14 +3,20 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/backend/internal/postgres"
+	"batteryswap/backend/internal/postgres/pgtest"
 )
 
 // shellRun runs the program with nothing in the environment.
@@ -124,4 +130,91 @@ func TestAuditPrintsDifferences(t *testing.T) {
 	}, false))
 	require.Contains(t, b.String(), "DIFFERENCE rider.swaps of 0190aaaa: the books say 4, the ledger says 3")
 	require.Contains(t, b.String(), "7 ledger entries and 9 records examined, 1 differences")
+}
+
+func TestStaffAndServeAgainstADatabase(t *testing.T) {
+	url := "--database-url=" + pgtest.Empty(t)
+	ok := func(in string, args ...string) string {
+		t.Helper()
+		status, out, errout := shellRun(t, in, append(args, url)...)
+		require.Equal(t, 0, status, "%v: %s", args, errout)
+		return strings.TrimSpace(out)
+	}
+	ok("", "migrate")
+	ok("", "migrate")
+	require.Equal(t, "2 batteries, 2 of them new", ok("battery_serial,type\nB-1,60V20Ah\nB-2,60V20Ah\n", "battery", "import", "-"))
+	require.Equal(t, "1 batteries, 0 of them new", ok("battery_serial,type\nB-1,60V20Ah\n", "battery", "import", "-"))
+	pub, _, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	key := base64.StdEncoding.EncodeToString(pub)
+	enrol := []string{"cabinet", "enrol", "--id", "hb-0001", "--device-key", key, "--slots", "12", "--station", "Hubin", "--street", "Wensan Road"}
+	ok("", enrol...)
+	status, _, errout := shellRun(t, "", append(enrol, url)...)
+	require.Equal(t, 1, status, "twice")
+	require.Contains(t, errout, "hb-0001")
+	require.Regexp(t, `hb-0001 +Hubin +Wensan Road +12 +0 +0 +false +never`, ok("", "cabinet", "list"))
+	ok("", "battery", "assign", "B-1", "--cabinet", "hb-0001", "--slot", "7")
+	rider := ok("", "rider", "add", "--name", "Li")
+	require.Regexp(t, `^[0-9a-f-]{36}$`, rider)
+	const given = "0190aaaa-0000-7000-8000-00000000000a"
+	require.Equal(t, given, ok("", "rider", "add", "--name", "Wang", "--id", strings.ToUpper(given)))
+	ok("", "battery", "assign", "B-2", "--rider", rider)
+	ok("", "rider", "credit", given)
+	status, _, errout = shellRun(t, "", "battery", "assign", "B-404", "--rider", rider, url)
+	require.Equal(t, 1, status)
+	require.Contains(t, errout, "B-404")
+
+	var report struct {
+		Riders []struct {
+			RiderID     string   `json:"rider_id"`
+			OpenCredits int      `json:"open_credits"`
+			Batteries   []string `json:"batteries"`
+		}
+		Differences []any
+	}
+	require.NoError(t, json.Unmarshal([]byte(ok("", "audit", "--json")), &report))
+	require.Len(t, report.Riders, 2)
+	require.Empty(t, report.Differences)
+	require.Contains(t, ok("", "audit"), "0 differences")
+
+	// Without a broker the server is up, and stops when it is told to.
+	dir := filepath.Join(t.TempDir(), "keys")
+	status, _, errout = shellRun(t, "", "keys", "init", "--dir", dir)
+	require.Equal(t, 0, status, errout)
+	serve := []string{"--key-dir", dir, "--mqtt-url", "tcp://127.0.0.1:1", url}
+	status, _, errout = shellRun(t, "", append([]string{"check-config"}, serve...)...)
+	require.Equal(t, 2, status)
+	require.Contains(t, errout, "backend: broker: ")
+	require.NotContains(t, errout, "database")
+	ctx, cancel := context.WithCancel(t.Context())
+	log := &watched{until: `"event":"started"`, seen: cancel}
+	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--rider-code", "letmein"}, serve...)
+	require.Equal(t, 0, run(ctx, args, nil, io.Discard, log))
+	require.Contains(t, log.text(), "DEVELOPMENT SIGN-IN")
+	require.Contains(t, log.text(), "root.key is in --key-dir")
+	require.Contains(t, log.text(), `"event":"stopped"`)
+	require.NotContains(t, log.text(), "letmein")
+}
+
+// watched is a log that tells when a line has been written.
+type watched struct {
+	mu    sync.Mutex
+	b     bytes.Buffer
+	until string
+	seen  func()
+}
+
+func (w *watched) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if strings.Contains(string(p), w.until) {
+		w.seen()
+	}
+	return w.b.Write(p)
+}
+
+func (w *watched) text() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.b.String()
 }

@@ -28,7 +28,7 @@ func quiet(o *Options) { o.Log = slog.New(slog.NewTextHandler(io.Discard, nil)) 
 
 func client(b *testing.B, broker *url.URL, name string) mqtt.Client {
 	b.Helper()
-	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(broker.String()).SetClientID(name+rand.Text()).SetOrderMatters(true))
+	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(broker.String()).SetClientID(name + rand.Text()).SetOrderMatters(true))
 	token := c.Connect()
 	require.True(b, token.WaitTimeout(10*time.Second))
 	require.NoError(b, token.Error())

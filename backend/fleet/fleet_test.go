@@ -2,8 +2,11 @@ package fleet
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -223,6 +226,55 @@ func closed(p *phone, f *replica, total int) bool {
 	return false
 }
 
+func TestManyRidersOneCabinet(t *testing.T) {
+	w := newTown(t)
+	both := []*replica{w.start().ready(), w.start().ready()}
+	a := w.cabinet("hb-0001")
+	a.hello()
+	a.ship()
+	const riders = 20
+	answers := make(chan int, riders)
+	for i := range riders {
+		p := w.rider(both[i%2], fmt.Sprintf("r%02d", i))
+		go func() {
+			status, _ := p.ask(both[i%2], "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})
+			answers <- status
+		}()
+	}
+	got := map[int]int{}
+	for range riders {
+		got[receive(t, answers)]++
+	}
+	require.Equal(t, map[int]int{201: 1, 409: riders - 1}, got)
+	receive(t, a.grants)
+	require.Empty(t, a.grants)
+}
+
+func TestSlowClientsHoldNobodyUp(t *testing.T) {
+	w := newTown(t)
+	f := w.start().ready()
+	a := w.cabinet("hb-0001")
+	a.hello()
+	a.ship()
+	p := w.rider(f, "li")
+	const slow = 500
+	conns := make([]net.Conn, slow)
+	for i := range conns {
+		c, err := net.Dial("tcp", f.Address())
+		require.NoError(t, err)
+		defer c.Close()
+		_, err = c.Write([]byte("POST /api/v1/swaps HTTP/1.1\r\nHost: x\r\n"))
+		require.NoError(t, err)
+		conns[i] = c
+	}
+	began := time.Now()
+	p.scan(f, "hb-0001", 201)
+	require.Less(t, time.Since(began), 5*time.Second)
+	require.NoError(t, conns[0].SetReadDeadline(time.Now().Add(3*readHeaderTimeout)))
+	_, err := io.ReadAll(conns[0])
+	require.NoError(t, err, "the server hangs up on them")
+}
+
 func TestDoubleTapIsOneSwap(t *testing.T) {
 	w := newTown(t)
 	both := []*replica{w.start().ready(), w.start().ready()}
@@ -346,6 +398,8 @@ func TestStopIsCleanAndTwice(t *testing.T) {
 	f.halt()
 	require.Less(t, time.Since(began), 5*time.Second, "an open stream holds nothing up")
 	require.NotEmpty(t, receive(t, events))
+	http.DefaultClient.CloseIdleConnections()
+	require.Eventually(t, func() bool { return ourGoroutines() == "" }, 5*time.Second, 20*time.Millisecond, "%s", ourGoroutines())
 	f.halt()
 	require.ErrorContains(t, f.Start(t.Context()), "started before")
 
@@ -357,6 +411,20 @@ func TestStopIsCleanAndTwice(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.ErrorContains(t, busy.Start(t.Context()), "listen: ")
+}
+
+// ourGoroutines are the stacks that run code of this backend or of its client,
+// tests left out.
+func ourGoroutines() string {
+	buf := make([]byte, 4<<20)
+	var left []string
+	for _, stack := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		ours := strings.Contains(stack, "batteryswap/backend/internal/") || strings.Contains(stack, "batteryswap/backend/fleet.(*Fleet)")
+		if ours && !strings.Contains(stack, "_test.go") {
+			left = append(left, stack)
+		}
+	}
+	return strings.Join(left, "\n\n")
 }
 
 func copyAll(to io.Writer, resp *http.Response) (int64, error) { return io.Copy(to, resp.Body) }

@@ -1,7 +1,9 @@
 package web
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -281,6 +283,11 @@ func TestHealth(t *testing.T) {
 	require.Equal(t, 200, resp.StatusCode)
 	resp, _ = s.ask(t, "GET", "/readyz", "", "")
 	require.Equal(t, 200, resp.StatusCode)
+	s.web.o.Ready = func(context.Context) error { return errors.New("database: not reachable") }
+	resp, body := s.ask(t, "GET", "/readyz", "", "")
+	require.Equal(t, 503, resp.StatusCode)
+	require.Contains(t, body, "database: not reachable")
+	require.NotContains(t, s.log.String(), `"level":"ERROR"`, "who watches does not fill the log")
 }
 
 func TestRoutesAreObservedAsPatterns(t *testing.T) {

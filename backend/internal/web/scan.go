@@ -26,14 +26,15 @@ func (w *Web) scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal, 
 	if err == nil && refusal == nil {
 		v, refusal, err = w.awaitGrant(ctx, v)
 	}
+	result := ScanGranted
 	switch {
 	case err != nil:
-		w.o.Scanned("error", time.Since(began))
+		result = "error"
 	case refusal != nil:
-		w.o.Scanned(string(refusal.Reason), time.Since(began))
-	default:
-		w.o.Scanned(ScanGranted, time.Since(began))
+		result = string(refusal.Reason)
 	}
+	w.o.Scanned(result, time.Since(began))
+	w.o.Log.Info("scan", "cabinet_id", s.CabinetID, "rider_id", s.RiderID, "swap_id", v.SwapID, "event", result)
 	return v, refusal, err
 }
 

@@ -22,6 +22,8 @@ const (
 	retryAfter     = "5" // s
 )
 
+const readyPath = "/readyz"
+
 // Options of a Web. All are needed but SignIn and Ready.
 type Options struct {
 	Books Books
@@ -72,7 +74,7 @@ func New(o Options) (*Web, error) {
 	w.registerAPI(mux)
 	w.registerPages(mux)
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
-	mux.HandleFunc("GET /readyz", w.ready)
+	mux.HandleFunc("GET "+readyPath, w.ready)
 	cross := http.NewCrossOriginProtection()
 	if err := cross.AddTrustedOrigin(o.PublicURL.Scheme + "://" + o.PublicURL.Host); err != nil {
 		return nil, fmt.Errorf("web: public URL: %w", err)
@@ -190,8 +192,11 @@ func (w *Web) finish(rec *recorder, r *http.Request, info *request, began time.T
 	if info.cause != nil {
 		attrs = append(attrs, "err", info.cause)
 	}
+	refused := info.problem != nil && info.problem.Reason != ""
 	switch {
-	case rec.status >= http.StatusInternalServerError:
+	case route == readyPath: // who watches asks every few seconds; the outage itself is logged
+		w.o.Log.Debug("request", attrs...)
+	case rec.status >= http.StatusInternalServerError && !refused:
 		w.o.Log.Error("request failed", attrs...)
 	case rec.status >= http.StatusBadRequest:
 		w.o.Log.Info("request refused", attrs...)
