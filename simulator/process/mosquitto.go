@@ -8,30 +8,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"time"
 )
 
-// mosquittoConfig is a production broker's, but for TLS and its access list,
-// which the caller adds. Nothing is kept: no retained message, no session that
-// outlives its connection, no file. The queues are those of a fleet's flood.
-const mosquittoConfig = `persistence false
+// openConfig lets anybody in, and keeps nothing: no retained message, no session
+// that outlives its connection, no file.
+const openConfig = `persistence false
 retain_available false
 max_queued_messages 100000
 max_inflight_messages 0
 message_size_limit 65536
+set_tcp_nodelay true
+allow_anonymous true
+listener 8883
 log_dest stderr
 log_type error
 log_type warning
 log_type notice
-connection_messages true
 `
 
 // StartMosquitto starts a broker on a free port of the loopback, with its
-// configuration and log in dir, which must exist. More is added to the
-// configuration of its one listener; empty lets anybody in. It returns the
-// broker and its address.
-func StartMosquitto(ctx context.Context, dir, more string) (*Program, string, error) {
+// configuration and log in dir, which must exist. The port of its one listener
+// is written over; an empty configuration is of a broker that keeps nothing and
+// lets anybody in. It returns the broker and its address.
+func StartMosquitto(ctx context.Context, dir, config string) (*Program, string, error) {
 	path, err := exec.LookPath("mosquitto")
 	if err != nil {
 		path = "/usr/sbin/mosquitto" // Debian's, which a user's PATH leaves out
@@ -47,18 +48,19 @@ func StartMosquitto(ctx context.Context, dir, more string) (*Program, string, er
 	if err != nil {
 		return nil, "", err
 	}
-	var config strings.Builder
-	config.WriteString(mosquittoConfig)
+	if config == "" {
+		config = openConfig
+	}
+	listener := regexp.MustCompile(`(?m)^listener .*$`)
+	if len(listener.FindAllString(config, -1)) != 1 {
+		return nil, "", errors.New("configure the broker: want one listener")
+	}
+	config = listener.ReplaceAllString(config, "listener "+port+" "+host)
 	if os.Geteuid() == 0 {
-		config.WriteString("user root\n") // else it could not read what we write
+		config = "user root\n" + config // else it could not read what we write
 	}
-	fmt.Fprintf(&config, "listener %s %s\n", port, host)
-	if more == "" {
-		more = "allow_anonymous true\n"
-	}
-	config.WriteString(more)
 	file := filepath.Join(dir, "mosquitto.conf")
-	if err := os.WriteFile(file, []byte(config.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, "", fmt.Errorf("configure the broker: %w", err)
 	}
 	p := &Program{Name: "mosquitto", Path: path, Args: []string{"-c", file}, Log: filepath.Join(dir, "mosquitto.log")}

@@ -75,7 +75,7 @@ func TestThrowawayMosquitto(t *testing.T) {
 	require.NoError(t, p.Alone())
 	p.Stop()
 	require.NoError(t, p.Alone(), "it was told to")
-	_, _, err = StartMosquitto(t.Context(), t.TempDir(), "no_such_setting true\n")
+	_, _, err = StartMosquitto(t.Context(), t.TempDir(), "listener 1\nno_such_setting true\n")
 	require.ErrorContains(t, err, "no_such_setting", "the error quotes the broker")
 }
 
