@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/alecthomas/kong"
 
@@ -22,7 +24,11 @@ type commands struct {
 	Cabinet cabinetCommand `cmd:"" help:"Boards of one cabinet on a pseudo-terminal, for an agent started by hand; commands on standard input."`
 }
 
-func main() { os.Exit(run(os.Args[1:])) }
+func main() {
+	// Whoever reads our output may go: what was started must still be stopped.
+	signal.Ignore(syscall.SIGPIPE)
+	os.Exit(run(os.Args[1:]))
+}
 
 // run parses and runs one command: 0 done, 1 failed, 2 wrong usage.
 func run(args []string) int {

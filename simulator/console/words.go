@@ -16,7 +16,7 @@ func (c *Console) Status(cabinetID string) string {
 	for _, f := range c.World.Facts(c.Now(), cabinetID) {
 		battery, soc, cable := "–", "", ""
 		if f.Battery != nil {
-			battery, soc = f.Battery.Serial, fmt.Sprintf("%d %%", f.Battery.SocPermille/10)
+			battery, soc = f.Battery.Serial, fmt.Sprintf("%d %%", f.Battery.SocPercent())
 			cable = pick(f.Plugged, "plugged", "loose")
 		}
 		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%v\n", f.Slot, pick(f.DoorOpen, "open", "shut"),

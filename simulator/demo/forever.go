@@ -111,7 +111,7 @@ func (s *stage) servePage(c *console.Console, yours string) (string, error) {
 }
 
 func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
-	link := s.public + "/c/" + yours
+	link := s.public + "/c/" + yours + "?rider_id=" + you.id
 	code, err := terminalQR(link)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 	fmt.Fprintf(out, "\n%s\nDEMO, NOT FOR PRODUCTION: simulated cabinets, everybody signs in with one code,\n"+
 		"%d unlock pulses an hour are allowed (production: 120), physics runs %g times as fast.\n\n",
 		strings.Repeat("─", 78), pulsesInAnHour, s.o.Speed)
-	fmt.Fprintf(out, "%s\nyour page      %s\n  rider        %s\n  code         %s\n", code, link, you.id, s.code)
+	fmt.Fprintf(out, "%s\nyour page      %s\n  code         %s\n", code, link, s.code)
 	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
 	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.metrics)
 	for _, c := range s.cabinets {

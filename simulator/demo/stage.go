@@ -457,8 +457,12 @@ func (s *stage) allHeard(ctx context.Context) bool {
 		var heard struct {
 			Reachable bool `json:"reachable"`
 			Charged   int  `json:"charged"`
+			Empty     int  `json:"empty"`
 		}
-		if err := s.get(ctx, "/api/v1/cabinets/"+c.id, &heard); err != nil || !heard.Reachable || heard.Charged == 0 {
+		// All of it: a cabinet that has just started does not know its doors yet.
+		err := s.get(ctx, "/api/v1/cabinets/"+c.id, &heard)
+		charged := s.o.chargedPerCabinet()
+		if err != nil || !heard.Reachable || heard.Charged < charged || heard.Empty < s.o.Slots-charged {
 			return false
 		}
 	}

@@ -32,6 +32,9 @@ type Battery struct {
 	Mute bool
 }
 
+// SocPercent is the state of charge as people read it.
+func (b Battery) SocPercent() int { return b.SocPermille / 10 }
+
 // VoltageMV is the voltage of the whole battery, from its state of charge.
 func (b Battery) VoltageMV() int { return Cells * b.CellMV() }
 

@@ -67,6 +67,9 @@ func (w *Web) pageSignIn(rw http.ResponseWriter, r *http.Request, status int, p 
 		return
 	}
 	p.Show, p.CabinetID, p.Cabinet, p.SignInClosed = showSignIn, c.CabinetID, c, w.o.SignIn == nil
+	if p.SignInRider == "" {
+		p.SignInRider = r.URL.Query().Get("rider_id") // a link may fill in who, never the code
+	}
 	w.render(rw, r, status, "page", p)
 }
 
