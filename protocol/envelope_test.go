@@ -158,6 +158,7 @@ func TestLargestFits(t *testing.T) {
 	}
 	config := CabinetConfig{Version: 1 << 40, SlotsOut: slotsOut, FlaggedSerials: flagged}
 	grant, err := Seal("0123456789abcdef", key, exampleCabinet, Grant{
+		Nonce: Nonce{1}, BootID: BootID{1},
 		SwapID: exampleSwap, Kind: KindSwap, RiderRef: RiderRef(strings.Repeat("a", 32)), DepositSlots: []int{47, 48},
 		Dispense:      []Offer{{44, serial, 100}, {45, serial, 100}, {46, serial, 100}},
 		ExpectSerials: []BatterySerial{serial, serial, serial, serial},
@@ -177,10 +178,10 @@ func TestLargestFits(t *testing.T) {
 	root, err := SealKeyList(key, maxKeyList())
 	require.NoError(t, err)
 	for _, m := range []Message{
-		Hello{Epoch: Epoch{1}, BootSeq: 1, TailSeq: 1, Software: strings.Repeat("s", 64), Inventory: inv},
-		HelloOK{Epoch: Epoch{1}, Verdict: VerdictResume, ResumeSeq: 1, Config: config, Keys: string(root)},
+		Hello{Epoch: Epoch{1}, BootID: BootID{1}, BootSeq: 1, TailSeq: 1, Software: strings.Repeat("s", 64), Inventory: inv},
+		HelloOK{Epoch: Epoch{1}, BootID: BootID{1}, Verdict: VerdictResume, ResumeSeq: 1, Config: config, Keys: string(root)},
 		Log{Epoch: Epoch{1}, FromSeq: 1, Records: [][]byte{make([]byte, MaxRecord)}},
-		Telemetry{Software: strings.Repeat("s", 64), Alarms: manyAlarms(), Slots: inv},
+		Telemetry{BootID: BootID{1}, Software: strings.Repeat("s", 64), Alarms: manyAlarms(), Slots: inv},
 	} {
 		_, err := Seal("0123456789abcdef", key, exampleCabinet, m)
 		require.NoError(t, err, m.MessageType())

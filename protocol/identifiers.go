@@ -77,6 +77,18 @@ func (s BatterySerial) Validate() error {
 // hexadecimal: all that a cabinet learns of a rider.
 type RiderRef string
 
+// Validate says what is wrong with the reference, or nil.
+func (r RiderRef) Validate() error {
+	bad := len(r) != 32
+	for i := 0; !bad && i < len(r); i++ {
+		bad = (r[i] < '0' || r[i] > '9') && (r[i] < 'a' || r[i] > 'f')
+	}
+	if bad {
+		return fmt.Errorf("rider_ref %.40q: want 32 hexadecimal digits in lower case", string(r))
+	}
+	return nil
+}
+
 // Epoch is 128 random bits made when a journal is formatted.
 type Epoch [16]byte
 
@@ -127,6 +139,9 @@ func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
 // UnmarshalText takes 32 hexadecimal digits.
 func (h *Hash) UnmarshalText(b []byte) error { return unmarshalHex16((*[16]byte)(h), "hash", b) }
 
+// IsZero reports whether no nonce is named.
+func (n Nonce) IsZero() bool { return n == Nonce{} }
+
 // String is the 32 hexadecimal digits.
 func (n Nonce) String() string { return hex.EncodeToString(n[:]) }
 
@@ -135,6 +150,9 @@ func (n Nonce) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
 
 // UnmarshalText takes 32 hexadecimal digits.
 func (n *Nonce) UnmarshalText(b []byte) error { return unmarshalHex16((*[16]byte)(n), "nonce", b) }
+
+// IsZero reports whether no boot is named.
+func (b BootID) IsZero() bool { return b == BootID{} }
 
 // String is the 32 hexadecimal digits.
 func (b BootID) String() string { return hex.EncodeToString(b[:]) }

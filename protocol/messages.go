@@ -139,7 +139,8 @@ type Refused struct {
 }
 
 // Grant is the signed permission to do one swap, once, in this boot, with these
-// slots: the only message that leads to a pulse.
+// slots: the only message that leads to a pulse. It carries no limits: those of
+// the agent hold.
 type Grant struct {
 	SwapID        SwapID          `json:"swap_id"`
 	Kind          Kind            `json:"kind"`
@@ -208,11 +209,20 @@ func (InventoryReport) MessageType() Type  { return TypeInventory }
 func (Telemetry) MessageType() Type        { return TypeTelemetry }
 func (Will) MessageType() Type             { return TypeWill }
 
+// Random bits that are all zero were never drawn, and everybody can guess them.
+var (
+	errZeroEpoch  = errors.New("epoch: want 32 hexadecimal digits that are not all zero")
+	errZeroNonce  = errors.New("nonce: want 32 hexadecimal digits that are not all zero")
+	errZeroBootID = errors.New("boot_id: want 32 hexadecimal digits that are not all zero")
+)
+
 // Validate says what is wrong with the message, or nil.
 func (m Hello) Validate() error {
 	switch {
 	case m.Epoch.IsZero():
-		return errors.New("epoch: want 32 hexadecimal digits that are not all zero")
+		return errZeroEpoch
+	case m.BootID.IsZero():
+		return errZeroBootID
 	case m.BootSeq == 0 || m.TailSeq == 0:
 		return errors.New("boot_seq and tail_seq: want 1 or more")
 	case m.AckedSeq > m.TailSeq:
@@ -227,6 +237,12 @@ func (m Hello) Validate() error {
 
 // Validate says what is wrong with the message, or nil.
 func (m HelloOK) Validate() error {
+	switch {
+	case m.Epoch.IsZero():
+		return errZeroEpoch
+	case m.BootID.IsZero():
+		return errZeroBootID
+	}
 	switch m.Verdict {
 	case VerdictResume, VerdictNewEpoch, VerdictWait:
 	default:
@@ -266,7 +282,7 @@ func (c CabinetConfig) Validate() error {
 func (m Log) Validate() error {
 	switch {
 	case m.Epoch.IsZero():
-		return errors.New("epoch: want 32 hexadecimal digits that are not all zero")
+		return errZeroEpoch
 	case m.FromSeq == 0:
 		return errors.New("from_seq: want 1 or more")
 	case len(m.Records) == 0 || len(m.Records) > MaxLogRecords:
@@ -278,7 +294,7 @@ func (m Log) Validate() error {
 // Validate says what is wrong with the message, or nil.
 func (m LogAck) Validate() error {
 	if m.Epoch.IsZero() {
-		return errors.New("epoch: want 32 hexadecimal digits that are not all zero")
+		return errZeroEpoch
 	}
 	return nil
 }
@@ -296,8 +312,15 @@ func (m Prepared) Validate() error {
 	if err := m.SwapID.Validate(); err != nil {
 		return err
 	}
-	if m.BootSeq == 0 {
+	switch {
+	case m.Epoch.IsZero():
+		return errZeroEpoch
+	case m.BootSeq == 0:
 		return errors.New("boot_seq: want 1 or more")
+	case m.BootID.IsZero():
+		return errZeroBootID
+	case m.Nonce.IsZero():
+		return errZeroNonce
 	}
 	return validateSlots(m.DepositSlots, m.Dispense)
 }
@@ -313,6 +336,15 @@ func (m Refused) Validate() error {
 // Validate says what is wrong with the message, or nil.
 func (m Grant) Validate() error {
 	if err := validateSwap(m.SwapID, m.Kind); err != nil {
+		return err
+	}
+	switch {
+	case m.Nonce.IsZero():
+		return errZeroNonce
+	case m.BootID.IsZero():
+		return errZeroBootID
+	}
+	if err := m.RiderRef.Validate(); err != nil {
 		return err
 	}
 	if len(m.ExpectSerials) > MaxExpectSerials {
@@ -354,6 +386,9 @@ func (m InventoryReport) Validate() error { return m.Slots.Validate() }
 
 // Validate says what is wrong with the message, or nil.
 func (m Telemetry) Validate() error {
+	if m.BootID.IsZero() {
+		return errZeroBootID
+	}
 	if len(m.Software) > MaxSoftware {
 		return fmt.Errorf("software: want at most %d bytes", MaxSoftware)
 	}
@@ -377,7 +412,12 @@ func (m Telemetry) Validate() error {
 }
 
 // Validate says what is wrong with the message, or nil.
-func (Will) Validate() error { return nil }
+func (m Will) Validate() error {
+	if m.BootID.IsZero() {
+		return errZeroBootID
+	}
+	return nil
+}
 
 func validateSwap(id SwapID, k Kind) error {
 	if !k.Valid() {

@@ -37,7 +37,8 @@ var recordNames = [...]string{
 	"REJECT", "TAMPER", "ALARM", "CHARGE_CUT", "MAINTENANCE", "CONFIG", "TIME_STEP",
 }
 
-// Valid reports whether t is one of the types.
+// Valid reports whether t is one of the types that this program knows. A newer
+// agent may write others: their records are whole, and are kept.
 func (t RecordType) Valid() bool { return t >= RecordBoot && t <= RecordTimeStep }
 
 // String is the type's name in capitals.
@@ -92,8 +93,8 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 	if len(r.Payload) > MaxPayload {
 		return dst, fmt.Errorf("record %s: payload of %d bytes, want at most %d", r.Type, len(r.Payload), MaxPayload)
 	}
-	if !r.Type.Valid() || r.Seq == 0 || !r.Clock.Valid() {
-		return dst, fmt.Errorf("record type %d seq %d clock %d: want a known type, seq from 1 and a known clock", r.Type, r.Seq, r.Clock)
+	if r.Type == 0 || r.Seq == 0 || !r.Clock.Valid() {
+		return dst, fmt.Errorf("record type %d seq %d clock %d: want a type and seq from 1 and a known clock", r.Type, r.Seq, r.Clock)
 	}
 	start := len(dst)
 	le := binary.LittleEndian
@@ -114,7 +115,8 @@ func AppendRecord(dst []byte, r Record) ([]byte, error) {
 
 // DecodeRecord reads the record at the start of b and returns its length and
 // hash. ErrRecordShort means that b may hold the start of a record; ErrRecordBad
-// that it does not. The payload aliases b.
+// that it does not. The payload aliases b. A type that is not Valid is no damage:
+// a newer agent wrote it, and the reader decides what to make of it.
 func DecodeRecord(b []byte) (r Record, n int, h Hash, err error) {
 	le := binary.LittleEndian
 	magic := le.AppendUint32(make([]byte, 0, 4), recordMagic)
@@ -147,7 +149,7 @@ func DecodeRecord(b []byte) (r Record, n int, h Hash, err error) {
 		PrevHash:   Hash(body[34:50]),
 		Payload:    body[recordHeadSize:],
 	}
-	if !r.Type.Valid() || r.Seq == 0 || !r.Clock.Valid() {
+	if r.Type == 0 || r.Seq == 0 || !r.Clock.Valid() {
 		return Record{}, 0, Hash{}, fmt.Errorf("%w: type %d seq %d clock %d", ErrRecordBad, r.Type, r.Seq, r.Clock)
 	}
 	sum := sha256.Sum256(body)

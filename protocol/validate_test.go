@@ -25,6 +25,7 @@ func TestValidateNamesTheField(t *testing.T) {
 	long := strings.Repeat("x", 65)
 	for want, m := range map[string]Message{
 		"epoch: want 32":                     change(t, func(m *Hello) { m.Epoch = Epoch{} }),
+		"boot_id: want 32 hexadecimal":       change(t, func(m *Hello) { m.BootID = BootID{} }),
 		"boot_seq and tail_seq: want 1":      change(t, func(m *Hello) { m.BootSeq = 0 }),
 		"acked_seq is 43: want at most":      change(t, func(m *Hello) { m.AckedSeq = 43 }),
 		"software: want at most 64":          change(t, func(m *Hello) { m.Software = long }),
@@ -72,6 +73,32 @@ func TestValidateNamesTheField(t *testing.T) {
 		`swap_id "7": want a UUIDv7`:         change(t, func(m *Telemetry) { m.SwapID = "7" }),
 	} {
 		t.Run(want, func(t *testing.T) { require.ErrorContains(t, m.Validate(), want) })
+	}
+}
+
+// TestValidateRefusesWhatWasNeverDrawn: zeros where random bits belong mean that
+// somebody forgot to draw them, and everybody can guess them.
+func TestValidateRefusesWhatWasNeverDrawn(t *testing.T) {
+	for name, c := range map[string]struct {
+		m    Message
+		want string
+	}{
+		"hello_ok, epoch":    {change(t, func(m *HelloOK) { m.Epoch = Epoch{} }), "epoch: want 32"},
+		"hello_ok, boot_id":  {change(t, func(m *HelloOK) { m.BootID = BootID{} }), "boot_id: want 32"},
+		"prepared, epoch":    {change(t, func(m *Prepared) { m.Epoch = Epoch{} }), "epoch: want 32"},
+		"prepared, nonce":    {change(t, func(m *Prepared) { m.Nonce = Nonce{} }), "nonce: want 32"},
+		"prepared, boot_id":  {change(t, func(m *Prepared) { m.BootID = BootID{} }), "boot_id: want 32"},
+		"grant, nonce":       {change(t, func(m *Grant) { m.Nonce = Nonce{} }), "nonce: want 32"},
+		"grant, boot_id":     {change(t, func(m *Grant) { m.BootID = BootID{} }), "boot_id: want 32"},
+		"grant, no rider":    {change(t, func(m *Grant) { m.RiderRef = "" }), `rider_ref "": want 32`},
+		"grant, short rider": {change(t, func(m *Grant) { m.RiderRef = m.RiderRef[1:] }), "rider_ref"},
+		"grant, long rider":  {change(t, func(m *Grant) { m.RiderRef += "0" }), "rider_ref"},
+		"grant, rider":       {change(t, func(m *Grant) { m.RiderRef = "A" + m.RiderRef[1:] }), "rider_ref"},
+		"grant, a name":      {change(t, func(m *Grant) { m.RiderRef = "courier-courier-courier-courier-" }), "rider_ref"},
+		"telemetry, boot_id": {change(t, func(m *Telemetry) { m.BootID = BootID{} }), "boot_id: want 32"},
+		"will, boot_id":      {change(t, func(m *Will) { m.BootID = BootID{} }), "boot_id: want 32"},
+	} {
+		t.Run(name, func(t *testing.T) { require.ErrorContains(t, c.m.Validate(), c.want) })
 	}
 }
 

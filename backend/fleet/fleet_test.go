@@ -101,7 +101,7 @@ func TestMetrics(t *testing.T) {
 	a.carryOut(receive(t, a.grants))
 	a.ship()
 	p.scan(f, "hb-9999", 404)
-	a.send(protocol.UpLog, protocol.Hello{Epoch: a.epoch, TailSeq: 1, BootSeq: 1})
+	a.send(protocol.UpLog, protocol.Hello{Epoch: a.epoch, BootID: a.boot, TailSeq: 1, BootSeq: 1})
 	a.client.Publish(protocol.Topic("hb-0001", protocol.UpRPC), 1, false, "hello")
 	for series, want := range map[string]string{
 		`swap_mqtt_connected{connection="records"}`:                                        "1",
@@ -373,7 +373,7 @@ func TestAnUnenrolledCabinetIsHeardOnceEnrolled(t *testing.T) {
 	a.connect(w.broker.url())
 	require.Eventually(t, a.client.IsConnectionOpen, 10*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool {
-		a.send(protocol.UpRPC, protocol.Hello{Epoch: a.epoch, TailSeq: 1, BootSeq: 1})
+		a.send(protocol.UpRPC, protocol.Hello{Epoch: a.epoch, BootID: a.boot, TailSeq: 1, BootSeq: 1})
 		return f.metric(`swap_mqtt_messages_total{direction="in",result="unknown_cabinet",type="unknown"}`) != ""
 	}, 10*time.Second, 50*time.Millisecond)
 	require.Contains(t, f.log.String(), `"reason":"unknown_cabinet"`)

@@ -33,7 +33,7 @@ func TestKeysRoundTrip(t *testing.T) {
 	require.Equal(t, k.List, list)
 
 	g := protocol.Grant{
-		SwapID: "01920000-0000-7000-8000-000000000001", Kind: protocol.KindIssue,
+		SwapID: "01920000-0000-7000-8000-000000000001", Kind: protocol.KindIssue, Nonce: protocol.Nonce{1}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff",
 		Dispense: []protocol.Offer{{Slot: 1, BatterySerial: "B-1", Soc: 95}},
 	}
 	raw, err := protocol.Seal(k.signing.GrantID, k.signing.Grant, "hb-0001", g)

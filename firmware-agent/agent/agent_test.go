@@ -43,7 +43,7 @@ func (r *rig) grant(p protocol.Prepared, expect ...protocol.BatterySerial) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.down("g1", keyOf(3), protocol.Grant{
-		SwapID: p.SwapID, Kind: protocol.KindSwap, Nonce: p.Nonce, BootID: p.BootID, RiderRef: "r",
+		SwapID: p.SwapID, Kind: protocol.KindSwap, Nonce: p.Nonce, BootID: p.BootID, RiderRef: "00112233445566778899aabbccddeeff",
 		DepositSlots: p.DepositSlots, Dispense: p.Dispense, ExpectSerials: expect,
 	})
 }

@@ -180,7 +180,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 }
 
 func testHello() protocol.Hello {
-	return protocol.Hello{Epoch: protocol.Epoch{1}, FirstSeq: 1, TailSeq: 1, BootSeq: 1, Software: "test"}
+	return protocol.Hello{Epoch: protocol.Epoch{1}, FirstSeq: 1, TailSeq: 1, BootID: protocol.BootID{1}, BootSeq: 1, Software: "test"}
 }
 
 func testLog() protocol.Log {
@@ -197,7 +197,7 @@ func TestBothDirections(t *testing.T) {
 	require.Equal(t, testLog(), receive(t, b.logs))
 	d.publish(protocol.Topic(cabinet, protocol.UpRPC), d.seal(t, cabinet, testHello()), false)
 	require.Equal(t, testHello().TailSeq, receive(t, b.calls).(protocol.Hello).TailSeq)
-	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{Software: "v1"}), false)
+	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{BootID: protocol.BootID{1}, Software: "v1"}), false)
 	require.Equal(t, "v1", receive(t, b.beats).Software)
 	d.publish(protocol.Topic(cabinet, protocol.UpWill), d.seal(t, cabinet, protocol.Will{BootID: protocol.BootID{7}}), false)
 	require.Equal(t, protocol.Will{BootID: protocol.BootID{7}}, receive(t, b.calls))
@@ -206,11 +206,14 @@ func TestBothDirections(t *testing.T) {
 		{KeyID: "g1", Use: protocol.UseGrant, PublicKey: publicOf(keyOf(11))},
 		{KeyID: "s1", Use: protocol.UseService, PublicKey: publicOf(keyOf(12))},
 	}}
-	grant := protocol.Grant{SwapID: swapID, Kind: protocol.KindIssue, Dispense: []protocol.Offer{{Slot: 1, BatterySerial: "B-1", Soc: 95}}}
+	grant := protocol.Grant{
+		SwapID: swapID, Kind: protocol.KindIssue, Nonce: protocol.Nonce{1}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff",
+		Dispense: []protocol.Offer{{Slot: 1, BatterySerial: "B-1", Soc: 95}},
+	}
 	for _, m := range []protocol.Message{
 		grant, protocol.Prepare{SwapID: swapID, Kind: protocol.KindSwap}, protocol.Cancel{SwapID: swapID},
 		protocol.Wish{SwapID: swapID, What: protocol.WishRecheck}, protocol.LogAck{Epoch: protocol.Epoch{1}, UptoSeq: 1},
-		protocol.HelloOK{Verdict: protocol.VerdictWait}, protocol.InventoryRequest{},
+		protocol.HelloOK{Epoch: protocol.Epoch{1}, BootID: protocol.BootID{1}, Verdict: protocol.VerdictWait}, protocol.InventoryRequest{},
 	} {
 		require.True(t, b.Publish(cabinet, m))
 		e, err := protocol.Open(receive(t, d.down), list.Lookup)
@@ -382,7 +385,7 @@ func TestTwoReplicasShareAndOneLeaves(t *testing.T) {
 		d.publish(rpc, raw, false)
 	}
 	require.Eventually(t, func() bool { return len(a.calls) >= 10 && len(b.calls) >= 10 }, 10*time.Second, time.Millisecond)
-	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{}), false)
+	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{BootID: protocol.BootID{1}}), false)
 	receive(t, a.beats)
 	receive(t, b.beats)
 
@@ -516,7 +519,7 @@ func TestPackagedBroker(t *testing.T) {
 	own := ca.issue(string(cabinet))
 	d := newDevice(t, mq.url("ssl"), 1, own)
 	b.listening(t, d)
-	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{}), false)
+	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{BootID: protocol.BootID{1}}), false)
 	receive(t, b.beats)
 	require.True(t, b.Publish(cabinet, protocol.Cancel{SwapID: swapID}))
 	receive(t, d.down)

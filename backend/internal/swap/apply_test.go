@@ -280,7 +280,7 @@ func TestSayingItAgainChangesNothing(t *testing.T) {
 
 func TestRecordsOfAnUnknownSwap(t *testing.T) {
 	lostGrant := protocol.Grant{
-		SwapID: id(900), Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, DepositSlots: []int{3},
+		SwapID: id(900), Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{3},
 		Dispense: []protocol.Offer{{Slot: 7, BatterySerial: fullA, Soc: 95}}, ExpectSerials: []protocol.BatterySerial{own},
 	}
 	tell := whole(&lostGrant, deposit(&lostGrant, own, true, ""), dispense(&lostGrant), takenA(&lostGrant), closed(&lostGrant, protocol.OutcomeSwapped))
@@ -341,9 +341,21 @@ func TestMalformedPayloadIsStoredAndReviewed(t *testing.T) {
 	}
 }
 
+// A newer agent may write records that these books do not know: they are stored,
+// nobody is troubled, and the log goes on.
+func TestRecordOfANewerAgentIsStored(t *testing.T) {
+	k := newBench(t)
+	k.log.raw(protocol.RecordTimeStep+1, []byte(`{"news":true}`))
+	k.log.raw(200, nil)
+	k.log.write(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: 2})
+	k.fold()
+	require.Equal(t, uint64(4), k.cabinet.LastSeq)
+	require.Empty(t, k.reviews)
+}
+
 func TestCreditOriginAndSpendingCommute(t *testing.T) {
 	g := protocol.Grant{
-		SwapID: id(901), Kind: protocol.KindOwed, Nonce: protocol.Nonce{2},
+		SwapID: id(901), Kind: protocol.KindOwed, Nonce: protocol.Nonce{2}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff",
 		Dispense: []protocol.Offer{{Slot: 7, BatterySerial: fullA, Soc: 95}},
 	}
 	k := newBench(t)
@@ -354,7 +366,7 @@ func TestCreditOriginAndSpendingCommute(t *testing.T) {
 	require.Equal(t, 0, k.credits(alice))
 
 	origin := protocol.Grant{
-		SwapID: id(900), Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, DepositSlots: []int{3},
+		SwapID: id(900), Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{3},
 		Dispense: []protocol.Offer{{Slot: 1, BatterySerial: fullB, Soc: 95}}, ExpectSerials: []protocol.BatterySerial{own},
 	}
 	other := newLogbook(t, epochNo(2))
@@ -387,10 +399,10 @@ func TestTakeToldAfterTheBatteryMovedOn(t *testing.T) {
 	require.Equal(t, protocol.KindSwap, s.Kind)
 	require.True(t, k.Swaps[g.SwapID].Parked)
 	p := protocol.Prepared{
-		SwapID: s.SwapID, Epoch: other.epoch, BootSeq: 1, Nonce: protocol.Nonce{77}, DepositSlots: []int{3},
+		SwapID: s.SwapID, Epoch: other.epoch, BootSeq: 1, BootID: protocol.BootID{1}, Nonce: protocol.Nonce{77}, DepositSlots: []int{3},
 		Dispense: []protocol.Offer{{Slot: 7, BatterySerial: "FULL-C", Soc: 99}},
 	}
-	g2, err := k.Grant(c, p, "ref", k.now, false)
+	g2, err := k.Grant(c, p, "00112233445566778899aabbccddeeff", k.now, false)
 	require.NoError(t, err)
 	require.Equal(t, []protocol.BatterySerial{own, fullA, fullB}, g2.ExpectSerials)
 	takenC := protocol.Taken{SwapID: g2.SwapID, Slot: 7, BatterySerial: "FULL-C"}

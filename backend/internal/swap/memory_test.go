@@ -161,14 +161,14 @@ func (k *bench) granted(handBack bool) *protocol.Grant {
 	k.next++
 	s, no := k.Request(Scan{RiderID: alice, CabinetID: "hb-0001", HandBack: handBack}, id(k.next), k.now, false)
 	require.Nil(k.t, no)
-	g, err := k.Grant(k.cabinet, k.prepared(s), "ref", k.now.Add(time.Second), false)
+	g, err := k.Grant(k.cabinet, k.prepared(s), "00112233445566778899aabbccddeeff", k.now.Add(time.Second), false)
 	require.NoError(k.t, err)
 	k.keep()
 	return g
 }
 
 func (k *bench) prepared(s *Swap) protocol.Prepared {
-	p := protocol.Prepared{SwapID: s.SwapID, Epoch: k.log.epoch, BootSeq: k.log.boot, Nonce: protocol.Nonce{byte(k.next)}}
+	p := protocol.Prepared{SwapID: s.SwapID, Epoch: k.log.epoch, BootSeq: k.log.boot, BootID: protocol.BootID{1}, Nonce: protocol.Nonce{byte(k.next)}}
 	if s.Kind.Deposits() {
 		p.DepositSlots = []int{3, 4}
 	}

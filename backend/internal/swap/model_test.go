@@ -110,7 +110,7 @@ func (w *world) scan(*rapid.T) {
 	if w.rarely("boot in between") {
 		p.log.reboot()
 	}
-	g, err := w.b.Grant(p.c, m, "ref", w.now.Add(time.Second), false)
+	g, err := w.b.Grant(p.c, m, "00112233445566778899aabbccddeeff", w.now.Add(time.Second), false)
 	switch {
 	case err != nil:
 	case m.BootSeq != p.log.boot: // the nonce is gone with its boot

@@ -98,14 +98,14 @@ func (tr trace) stage(t *testing.T) (*bench, protocol.SwapID) {
 	s, no := k.Request(Scan{RiderID: alice, CabinetID: "hb-0001", HandBack: tr.Kind == protocol.KindHandBack}, swapID, k.now, false)
 	require.Nil(t, no)
 	require.Equal(t, tr.Kind, s.Kind)
-	p := protocol.Prepared{SwapID: swapID, Epoch: k.log.epoch, BootSeq: 1, Nonce: nonce}
+	p := protocol.Prepared{SwapID: swapID, Epoch: k.log.epoch, BootSeq: 1, BootID: protocol.BootID{1}, Nonce: nonce}
 	if tr.Kind.Deposits() {
 		p.DepositSlots = []int{1, 2}
 	}
 	if tr.Kind.Dispenses() {
 		p.Dispense = []protocol.Offer{{Slot: 3, BatterySerial: "C3", Soc: 96}, {Slot: 4, BatterySerial: "C4", Soc: 96}}
 	}
-	_, err := k.Grant(k.cabinet, p, "ref", k.now, false)
+	_, err := k.Grant(k.cabinet, p, "00112233445566778899aabbccddeeff", k.now, false)
 	require.NoError(t, err)
 	k.keep()
 	for _, r := range tr.Records {

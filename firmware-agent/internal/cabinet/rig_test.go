@@ -290,7 +290,7 @@ func (r *rig) prepare(n int, k protocol.Kind) protocol.Prepared {
 
 func (r *rig) grant(p protocol.Prepared, k protocol.Kind, expect ...protocol.BatterySerial) {
 	g := protocol.Grant{
-		SwapID: p.SwapID, Kind: k, Nonce: p.Nonce, BootID: p.BootID, DepositSlots: p.DepositSlots,
+		SwapID: p.SwapID, Kind: k, Nonce: p.Nonce, BootID: p.BootID, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: p.DepositSlots,
 		Dispense: p.Dispense, ExpectSerials: expect,
 	}
 	raw, err := json.Marshal(g)

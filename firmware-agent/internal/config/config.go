@@ -69,7 +69,7 @@ type Board struct {
 	Slots int    `yaml:"slots"` // numbered from 1, as painted on the doors
 }
 
-// Limits are what a backend can tighten but not loosen.
+// Limits are the cabinet's own: no message of the backend changes them.
 type Limits struct {
 	MaxPulsesPerHour int `yaml:"max_pulses_per_hour"`
 	ReleaseSoc       int `yaml:"release_soc"` // %, from which a battery is charged

@@ -241,7 +241,7 @@ func TestWithoutAJournalNothingIsShipped(t *testing.T) {
 		r.says(r.ack(1))
 		r.pass(time.Hour)
 		require.Empty(t, r.take())
-		require.True(t, r.l.Send(protocol.Telemetry{}))
+		require.True(t, r.l.Send(protocol.Telemetry{BootID: r.opt.BootID}))
 		synctest.Wait()
 		require.Len(t, r.take(), 1)
 	})
@@ -332,7 +332,7 @@ func TestCommandsAreDelivered(t *testing.T) {
 		all := []protocol.Message{
 			protocol.Prepare{SwapID: id, Kind: protocol.KindSwap},
 			protocol.Grant{
-				SwapID: id, Kind: protocol.KindHandBack, DepositSlots: []int{1}, Dispense: []protocol.Offer{},
+				SwapID: id, Kind: protocol.KindHandBack, Nonce: protocol.Nonce{1}, BootID: r.opt.BootID, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{1}, Dispense: []protocol.Offer{},
 				ExpectSerials: []protocol.BatterySerial{"B1"},
 			},
 			protocol.Cancel{SwapID: id},
@@ -372,7 +372,7 @@ func TestWhatIsRefused(t *testing.T) {
 		},
 		"in unknown unknown_key": func(r *rig) inbound {
 			raw, err := protocol.Seal("s1", r.service, cabinet, protocol.Grant{
-				SwapID: id, Kind: protocol.KindHandBack, DepositSlots: []int{1}, ExpectSerials: []protocol.BatterySerial{"B1"},
+				SwapID: id, Kind: protocol.KindHandBack, Nonce: protocol.Nonce{1}, BootID: r.opt.BootID, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{1}, ExpectSerials: []protocol.BatterySerial{"B1"},
 			})
 			require.NoError(r.t, err) // a service key must not sign a grant
 			return inbound{topic: protocol.Topic(cabinet, protocol.Down), payload: raw}
@@ -384,7 +384,7 @@ func TestWhatIsRefused(t *testing.T) {
 		},
 		"in grant malformed": func(r *rig) inbound {
 			raw, err := protocol.Seal("g1", r.grant, cabinet, widerGrant{protocol.Grant{
-				SwapID: id, Kind: protocol.KindHandBack, DepositSlots: []int{1}, ExpectSerials: []protocol.BatterySerial{"B1"},
+				SwapID: id, Kind: protocol.KindHandBack, Nonce: protocol.Nonce{1}, BootID: r.opt.BootID, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{1}, ExpectSerials: []protocol.BatterySerial{"B1"},
 			}, true})
 			require.NoError(r.t, err) // a grant with a field that nobody knows
 			return inbound{topic: protocol.Topic(cabinet, protocol.Down), payload: raw}
@@ -410,7 +410,7 @@ type widerGrant struct {
 
 func TestUnexpectedIsCountedOnly(t *testing.T) {
 	inBubble(t, newMemory(5, 10), func(r *rig) {
-		r.says(protocol.Will{})
+		r.says(protocol.Will{BootID: r.opt.BootID})
 		require.Equal(t, 1, r.counted["in unknown unexpected"])
 		require.Empty(t, r.rejected)
 	})
