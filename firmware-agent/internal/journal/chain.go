@@ -36,6 +36,18 @@ func (c *chain) add(e entry) {
 	last.last, last.end, last.upMS = e.Seq, e.off+int64(len(e.raw)), c.upMS
 }
 
+// lostStart says which records are missing before the first file of the epoch:
+// only what is acknowledged is ever removed, and never all of it.
+func (c *chain) lostStart(first uint64, acked position) string {
+	switch {
+	case len(c.segments) == 0 && first > 1:
+		return fmt.Sprintf("seq 1 to %d are gone", first-1)
+	case first > acked.seq+1:
+		return fmt.Sprintf("seq %d to %d were never acknowledged and are gone", acked.seq+1, first-1)
+	}
+	return ""
+}
+
 // listSegments gives the segments in the directory in the order of writing.
 func listSegments(d Disk) ([]segmentName, error) {
 	files, err := d.List()

@@ -59,16 +59,35 @@ type osDisk struct {
 // dropCache, when not nil, makes the kernel forget the clean pages that it
 // caches of a file.
 func OpenDir(dir string, dropCache func(fd uintptr) error) (Disk, error) {
-	if info, err := os.Stat(dir); err == nil && info.IsDir() {
-		return &osDisk{dir: dir, dropCache: dropCache}, nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("make the journal's directory: %w", err)
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return nil, fmt.Errorf("sync the directory above the journal: %w", err)
+	if err := makeDir(dir, syncDir); err != nil {
+		return nil, err
 	}
 	return &osDisk{dir: dir, dropCache: dropCache}, nil
+}
+
+// makeDir makes dir and what is missing above it, and makes each entry durable.
+// The directory that is there may have been made just before a power cut: its
+// entry is synced too, every time.
+func makeDir(dir string, sync func(dir string) error) error {
+	above := filepath.Dir(dir)
+	_, err := os.Stat(above)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = makeDir(above, sync)
+	}
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if info, stat := os.Stat(dir); stat == nil && info.IsDir() {
+		err = nil // also on a file system that is read-only
+	}
+	if err != nil {
+		return fmt.Errorf("make the journal's directory: %w", err)
+	}
+	// Where nothing can be written, nothing waits to be made durable.
+	if err := sync(above); err != nil && !errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("sync the directory above the journal: %w", err)
+	}
+	return nil
 }
 
 func (d *osDisk) path(name string) string { return filepath.Join(d.dir, name) }

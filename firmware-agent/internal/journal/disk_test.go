@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -49,6 +50,24 @@ func TestADirectoryThatCannotBe(t *testing.T) {
 	require.ErrorContains(t, err, "make the journal's directory")
 	_, err = OpenDir(file, nil)
 	require.ErrorContains(t, err, "make the journal's directory")
+}
+
+// Each directory that was made is an entry in the one above, and a power cut takes
+// whatever entry was not synced, with all that is below it.
+func TestEveryDirectoryThatWasMadeIsSynced(t *testing.T) {
+	top := t.TempDir()
+	synced := []string{}
+	note := func(dir string) error { synced = append(synced, dir); return nil }
+	dir := filepath.Join(top, "a", "b", "journal")
+	require.NoError(t, makeDir(dir, note))
+	require.Equal(t, []string{top, filepath.Join(top, "a"), filepath.Join(top, "a", "b")}, synced)
+	require.DirExists(t, dir)
+	synced = nil
+	require.NoError(t, makeDir(dir, note))
+	require.Equal(t, []string{filepath.Join(top, "a", "b")}, synced, "the one that made it may have been cut before its sync")
+	failing := func(err error) func(string) error { return func(string) error { return err } }
+	require.ErrorIs(t, makeDir(dir, failing(syscall.EIO)), syscall.EIO)
+	require.NoError(t, makeDir(dir, failing(syscall.EROFS)), "a journal on a read-only file system can be read")
 }
 
 // FuzzOpen opens whatever bytes a segment may hold: it must not panic, must

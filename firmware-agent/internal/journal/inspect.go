@@ -46,6 +46,9 @@ func Inspect(d Disk, visit func(Entry) error) ([]EpochReport, error) {
 		if err != nil {
 			return reports, fmt.Errorf("inspect the journal: %w", err)
 		}
+		if c.broken == "" {
+			c.broken = c.lostStart(group[0].first, acked)
+		}
 		r := EpochReport{
 			Epoch: epoch, Segments: len(c.segments), FirstSeq: group[0].first, TailSeq: c.tail.seq,
 			TailHash: c.tail.hash, AckedSeq: acked.seq, TornBytes: c.torn, Corrupt: c.broken,

@@ -73,10 +73,14 @@ func (j *Journal) recover() (Recovery, error) {
 		if err != nil {
 			return Recovery{}, err
 		}
-		if len(c.segments) == 0 && c.broken == "" {
+		if len(c.segments) == 0 && c.broken == "" && groups[i][0].first == 1 {
 			// The format of this epoch was cut before its first record.
-			if err := j.removeBlank(c.blank); err != nil {
-				return Recovery{}, err
+			// Where it cannot be removed the disk cannot be written, and the
+			// epoch before it can still be read.
+			if j.err == nil {
+				if err := j.removeBlank(c.blank); err != nil {
+					_ = j.fail(err)
+				}
 			}
 			continue
 		}
@@ -98,6 +102,9 @@ func (j *Journal) resume(name segmentName, c *chain) (Recovery, error) {
 	}
 	rec := Recovery{CutBytes: c.torn}
 	behind := ""
+	if c.broken == "" {
+		c.broken = c.lostStart(name.first, acked)
+	}
 	if c.broken == "" {
 		if behind, err = j.behindAck(c, acked); err != nil {
 			return Recovery{}, err
