@@ -94,6 +94,7 @@ func Run(t *testing.T, f Fixture) {
 		{"unlock never pulses twice, whatever happens to replies", testUnlockFaults},
 		{"a board that forgets is not pulsed again", testUnlockReset},
 		{"a reset board is made safe again", testReset},
+		{"a board that is reset between two reads of one poll is made safe again", testResetInPoll},
 		{"a dead slot harms no other", testDead},
 		{"a refusal is an error", testRefusal},
 		{"an echo is no reply", testEcho},
@@ -276,6 +277,39 @@ func testReset(t *testing.T, f Fixture) {
 		require.False(t, r.Board.Facts(1).Charging)
 		require.Zero(t, r.Board.Pulses(1))
 	})
+}
+
+// testResetInPoll resets the board after each request of a poll in turn, while
+// charging is on.
+func testResetInPoll(t *testing.T, f Fixture) {
+	for at := range 5 {
+		bubble(t, f, 1, func(t *testing.T, r *rig) {
+			require.NoError(t, r.Driver.Start(t.Context()))
+			time.Sleep(time.Minute)
+			r.Board.Put(1, holding)
+			wrong, done := another, false
+			wrong.Charging = true
+			first := r.Line.Requests()
+			r.Line.Fault = func(n int, _, reply []byte) []Burst {
+				if n-first == at {
+					done = true
+					r.Board.Reset(1)
+					r.Board.Put(1, wrong)
+				}
+				return []Burst{{Bytes: reply}}
+			}
+			_, _ = r.Driver.Poll(t.Context(), 1) // may say that it failed
+			r.Line.mend()
+			require.True(t, done || at > 0, "a poll asks something")
+			if !done {
+				return // this kind's poll is shorter
+			}
+			got, err := r.Driver.Poll(t.Context(), 1)
+			require.NoError(t, err)
+			requireReading(t, another, got, "reset after request %d", at)
+			require.False(t, r.Board.Facts(1).Charging, "reset after request %d", at)
+		})
+	}
 }
 
 func testDead(t *testing.T, f Fixture) {

@@ -83,7 +83,7 @@ func unlockFault(t *testing.T, r *rig, fault fault, at, row int) {
 // testUnlockReset resets the board right after a pulse, and loses the reply: the
 // board remembers no unlock, and must not get another.
 func testUnlockReset(t *testing.T, f Fixture) {
-	for _, up := range []time.Duration{0, time.Second, 5 * time.Second, time.Hour} {
+	for _, up := range []time.Duration{0, time.Second, 5 * time.Second, 8 * time.Second, time.Hour, 65531 * time.Second, 65533 * time.Second} {
 		for at := range unlockRequests {
 			bubble(t, f, 1, func(t *testing.T, r *rig) {
 				require.NoError(t, r.Driver.Start(t.Context()))

@@ -50,7 +50,7 @@ func (b *Board) poll(ctx context.Context, u *unit) (slotboard.Fast, error) {
 		if err := b.startSlot(ctx, u); err != nil {
 			return fast, fmt.Errorf("start after a reset: %w", err)
 		}
-		if fast, _, err = b.readFast(ctx, u); err != nil {
+		if fast, err = b.readOn(ctx, u); err != nil {
 			return fast, err
 		}
 	}
@@ -81,7 +81,7 @@ func (b *Board) follow(ctx context.Context, u *unit, fast slotboard.Fast) (slotb
 				return fast, fmt.Errorf("acknowledge the identity: %w", err)
 			}
 		}
-		if fast, _, err = b.readFast(ctx, u); err != nil {
+		if fast, err = b.readOn(ctx, u); err != nil {
 			return fast, err
 		}
 		u.identified = !fast.Status.Has(slotboard.IdentityChanged)
@@ -105,12 +105,26 @@ func (b *Board) readFast(ctx context.Context, u *unit) (fast slotboard.Fast, res
 	return fast, reset, nil
 }
 
-// wentBack says that an alive counter was set back: it counts seconds, and so
-// cannot be further on than twice the time that passed.
-func wentBack(before, after uint16, passed time.Duration) bool {
-	most := 2*int64(passed/time.Second) + aliveSlack
-	return int64(after-before) > most
+// readOn reads the fast registers once more within a poll. A board that was reset
+// meanwhile is not what the poll began with: the next poll starts it.
+func (b *Board) readOn(ctx context.Context, u *unit) (slotboard.Fast, error) {
+	fast, reset, err := b.readFast(ctx, u)
+	if err == nil && reset {
+		u.started, err = false, ErrReset
+	}
+	return fast, err
 }
+
+// wentBack says that an alive counter was set back. It counts seconds: it cannot
+// be further on than time allows. When it wraps, every 18 hours, that is taken for
+// a reset: one more start of a slot is harmless, a reset that is missed is not.
+func wentBack(before, after uint16, passed time.Duration) bool {
+	return after < before || int64(after-before) > most(passed)
+}
+
+// most is how far an alive counter may be on, in seconds: a board's clock may be
+// twice as fast as ours.
+func most(passed time.Duration) int64 { return 2*int64(passed/time.Second) + aliveSlack }
 
 // reading is what the slot said, every value that it cannot know left out.
 func (u *unit) reading(f slotboard.Fast, at time.Duration) slot.Reading {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"batteryswap/firmware-agent/internal/bus"
 	"batteryswap/protocol/modbus"
@@ -14,7 +15,7 @@ import (
 var (
 	// ErrRefused: the board executed the command by refusing it.
 	ErrRefused = errors.New("the board refuses to unlock")
-	// ErrReset: the board was reset while the command was under way.
+	// ErrReset: the board was reset while the command, or the poll, was under way.
 	ErrReset = errors.New("the board was reset meanwhile")
 )
 
@@ -43,11 +44,8 @@ func (b *Board) pulse(ctx context.Context, u *unit) error {
 		return fmt.Errorf("read the lock's account: %w", err)
 	}
 	seq := slotboard.NextSeq(before.Seq)
-	asked, tries := b.now(), attempts
-	if aliveBefore < aliveSlack {
-		tries = 1 // a reset could not be told from the one just before
-	}
-	for range tries {
+	asked := b.now()
+	for range attempts {
 		_, sent := b.bus.Modbus(ctx, bus.Unlock, modbus.Request{
 			Unit: uint8(u.number), Function: modbus.WriteRegister,
 			Address: slotboard.HoldLock, Value: slotboard.LockCommand(seq),
@@ -64,9 +62,18 @@ func (b *Board) pulse(ctx context.Context, u *unit) error {
 		case after.Seq != before.Seq || wentBack(aliveBefore, alive, b.now()-asked):
 			return ErrReset
 		}
+		if !wouldShow(aliveBefore, b.now()-asked) {
+			break // it may have executed the number, and forgotten it
+		}
 		// The board has not executed this number: it may be sent again.
 	}
 	return fmt.Errorf("sequence %d: %w", seq, bus.ErrTimeout)
+}
+
+// wouldShow says that a reset since alive was read would have set the counter
+// back: the board had been up for longer than the time that passed.
+func wouldShow(alive uint16, passed time.Duration) bool {
+	return int64(alive) >= most(passed)
 }
 
 func refusal(r slotboard.LockResult) error {
