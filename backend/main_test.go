@@ -26,7 +26,7 @@ func shellRun(t *testing.T, in string, args ...string) (status int, out, errout 
 		name, _, _ = strings.Cut(name, "=")
 		if strings.HasPrefix(name, "SWAP_") || name == "DATABASE_URL" || name == "MQTT_URL" {
 			t.Setenv(name, "")
-			os.Unsetenv(name)
+			require.NoError(t, os.Unsetenv(name))
 		}
 	}
 	var o, e bytes.Buffer

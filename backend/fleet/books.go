@@ -39,12 +39,15 @@ func (b books) Scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal,
 	return v, refusal, err
 }
 
+// Swap is a rider's own swap.
 func (b books) Swap(ctx context.Context, rider swap.RiderID, id protocol.SwapID) (swap.View, error) {
 	return forWeb(b.f.store.Swap(ctx, rider, id))
 }
 
+// Watch is told by the database.
 func (b books) Watch(id protocol.SwapID) (<-chan struct{}, func()) { return b.f.watch.Watch(id) }
 
+// Wish goes to the cabinet and nowhere else.
 func (b books) Wish(_ context.Context, cabinet protocol.CabinetID, id protocol.SwapID) error {
 	if !b.f.link.Publish(cabinet, protocol.Wish{SwapID: id, What: protocol.WishRecheck}) {
 		return web.ErrCabinetOffline
@@ -52,22 +55,27 @@ func (b books) Wish(_ context.Context, cabinet protocol.CabinetID, id protocol.S
 	return nil
 }
 
+// Cabinets are all cabinets.
 func (b books) Cabinets(ctx context.Context) ([]swap.CabinetView, error) {
 	return b.f.store.Cabinets(ctx)
 }
 
+// Cabinet is one of them.
 func (b books) Cabinet(ctx context.Context, id protocol.CabinetID) (swap.CabinetView, error) {
 	return forWeb(b.f.store.Cabinet(ctx, id))
 }
 
+// Rider is a rider's account.
 func (b books) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, error) {
 	return forWeb(b.f.store.Rider(ctx, id))
 }
 
+// CreateSession stores a session.
 func (b books) CreateSession(ctx context.Context, rider swap.RiderID, hash []byte, expires time.Time) error {
 	return b.f.store.CreateSession(ctx, rider, hash, expires)
 }
 
+// SessionRider is whose session it is.
 func (b books) SessionRider(ctx context.Context, hash []byte) (swap.RiderID, error) {
 	return forWeb(b.f.store.SessionRider(ctx, hash))
 }

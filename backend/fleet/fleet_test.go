@@ -69,10 +69,10 @@ func TestOneSwapEndToEnd(t *testing.T) {
 func listen(t testing.TB, f *replica, p *phone, id protocol.SwapID) <-chan string {
 	t.Helper()
 	all := make(chan string, 1)
-	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+f.Address()+"/api/v1/swaps/"+string(id)+"/events", nil)
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.Address()+"/api/v1/swaps/"+string(id)+"/events", nil)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer "+p.token)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := http.DefaultClient.Do(r) //nolint:bodyclose // closed by who reads it
 	require.NoError(t, err)
 	go func() {
 		defer resp.Body.Close()
@@ -135,7 +135,7 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	var b strings.Builder
-	_, err = copyAll(&b, resp)
+	_, err = io.Copy(&b, resp.Body)
 	require.NoError(t, err)
 	for _, secret := range []string{string(p.id), "R-li", "B-hb-0001"} {
 		require.NotContains(t, b.String(), secret, "no rider, battery or swap is ever a label")
@@ -193,8 +193,11 @@ func TestTwoReplicas(t *testing.T) {
 			a.hello()
 			a.ship()
 			for n := range rounds {
-				p.scan(both[(i+n)%2], id, 201)
-				a.carryOut(receive(t, a.grants))
+				if status, b := p.ask(both[(i+n)%2], "POST", "/api/v1/swaps", map[string]any{"cabinet_id": id}); status != 201 {
+					t.Errorf("%s: %d %s", id, status, b)
+					return
+				}
+				a.carryOut(<-a.grants)
 				a.ship()
 				if !closed(p, both[n%2], n+1) {
 					t.Errorf("%s: swap %d is not counted", id, n+1)
@@ -283,7 +286,7 @@ func TestDoubleTapIsOneSwap(t *testing.T) {
 	a.ship()
 	p := w.rider(both[0], "li")
 	const taps = 20
-	ids := make(chan answer, taps)
+	bodies := make(chan []byte, taps)
 	for i := range taps {
 		q := *p
 		q.keys = 1000 // all with one key
@@ -292,12 +295,12 @@ func TestDoubleTapIsOneSwap(t *testing.T) {
 			if status != 201 {
 				t.Errorf("tap: %d %s", status, b)
 			}
-			ids <- decode(t, b)
+			bodies <- b
 		}()
 	}
-	first := receive(t, ids)
+	first := decode(t, receive(t, bodies))
 	for range taps - 1 {
-		require.Equal(t, first.SwapID, receive(t, ids).SwapID)
+		require.Equal(t, first.SwapID, decode(t, receive(t, bodies)).SwapID)
 	}
 	receive(t, a.grants)
 	require.Empty(t, a.grants, "one grant, ever")
@@ -404,8 +407,7 @@ func TestStopIsCleanAndTwice(t *testing.T) {
 	require.ErrorContains(t, f.Start(t.Context()), "started before")
 
 	taken := w.start()
-	_, err := http.Get("http://" + f.Address() + "/healthz")
-	require.Error(t, err)
+	require.Zero(t, f.status("/healthz"), "nobody answers")
 	busy, err := New(Options{
 		DatabaseURL: w.database, BrokerURL: w.broker.url(), Keys: w.keys, Listen: taken.Address(), MetricsListen: "127.0.0.1:0", Log: taken.o.Log,
 	})
@@ -426,8 +428,6 @@ func ourGoroutines() string {
 	}
 	return strings.Join(left, "\n\n")
 }
-
-func copyAll(to io.Writer, resp *http.Response) (int64, error) { return io.Copy(to, resp.Body) }
 
 func decode(t testing.TB, b []byte) answer {
 	t.Helper()

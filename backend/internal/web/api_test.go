@@ -101,7 +101,7 @@ func TestSessionAndAccount(t *testing.T) {
 	require.Equal(t, 201, resp.StatusCode, body)
 	var got struct{ Token string }
 	require.NoError(t, json.Unmarshal([]byte(body), &got))
-	c := resp.Cookies()[0]
+	c := resp.cookies[0]
 	require.Equal(t, got.Token, c.Value)
 	require.True(t, c.HttpOnly)
 	require.Equal(t, http.SameSiteLaxMode, c.SameSite)

@@ -27,13 +27,13 @@ func (s *site) listen(t *testing.T, token, lastID string) (<-chan event, int, co
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	r, err := http.NewRequestWithContext(ctx, "GET", s.URL+"/api/v1/swaps/"+string(swapA)+"/events", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+"/api/v1/swaps/"+string(swapA)+"/events", nil)
 	require.NoError(t, err)
 	r.Header.Set("Authorization", "Bearer "+token)
 	if lastID != "" {
 		r.Header.Set("Last-Event-ID", lastID)
 	}
-	resp, err := http.DefaultTransport.RoundTrip(r)
+	resp, err := http.DefaultTransport.RoundTrip(r) //nolint:bodyclose // closed by who reads it
 	require.NoError(t, err)
 	events := make(chan event, 100)
 	go func() {

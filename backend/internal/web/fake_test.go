@@ -280,8 +280,15 @@ func (s *site) token(t *testing.T, rider swap.RiderID) string {
 	return got.token
 }
 
+// reply is an answer that has been read to its end.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	cookies    []*http.Cookie
+}
+
 // ask makes a request with a token and header lines "Name: value".
-func (s *site) ask(t *testing.T, method, path, token, body string, headers ...string) (*http.Response, string) {
+func (s *site) ask(t *testing.T, method, path, token, body string, headers ...string) (reply, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
 	require.NoError(t, err)
@@ -300,5 +307,5 @@ func (s *site) ask(t *testing.T, method, path, token, body string, headers ...st
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	return resp, string(b)
+	return reply{resp.StatusCode, resp.Header, resp.Cookies()}, string(b)
 }

@@ -48,7 +48,7 @@ func (p *phone) do(r *http.Request) {
 
 func (p *phone) open(path string) {
 	p.t.Helper()
-	r, err := http.NewRequestWithContext(p.t.Context(), "GET", p.site.URL+path, nil)
+	r, err := http.NewRequestWithContext(p.t.Context(), http.MethodGet, p.site.URL+path, nil)
 	require.NoError(p.t, err)
 	p.do(r)
 }
@@ -72,7 +72,7 @@ func (p *phone) submit(action string, fields ...string) {
 		for i := 0; i < len(fields); i += 2 {
 			v.Set(fields[i], fields[i+1])
 		}
-		r, err := http.NewRequestWithContext(p.t.Context(), "POST", p.site.URL+f[1], strings.NewReader(v.Encode()))
+		r, err := http.NewRequestWithContext(p.t.Context(), http.MethodPost, p.site.URL+f[1], strings.NewReader(v.Encode()))
 		require.NoError(p.t, err)
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		p.do(r)
@@ -265,7 +265,7 @@ func TestLanguageOfRequest(t *testing.T) {
 		{"zh", "en", "en", "zh"},
 		{"xx", "", "en", "en"},
 	} {
-		r, err := http.NewRequest("GET", "/?lang="+c.query, nil)
+		r, err := http.NewRequest(http.MethodGet, "/?lang="+c.query, nil)
 		require.NoError(t, err)
 		r.Header.Set("Accept-Language", c.accept)
 		if c.cookie != "" {

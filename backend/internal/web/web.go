@@ -124,6 +124,7 @@ type recorder struct {
 	status int
 }
 
+// WriteHeader implements http.ResponseWriter.
 func (r *recorder) WriteHeader(status int) {
 	if r.status == 0 {
 		r.status = status
@@ -131,6 +132,7 @@ func (r *recorder) WriteHeader(status int) {
 	r.ResponseWriter.WriteHeader(status)
 }
 
+// Write implements http.ResponseWriter.
 func (r *recorder) Write(b []byte) (int, error) {
 	if r.status == 0 {
 		r.status = http.StatusOK
@@ -167,7 +169,7 @@ func (w *Web) outermost(next http.Handler) http.Handler {
 
 // finish turns a panic into a 500 and leaves one line and one observation.
 func (w *Web) finish(rec *recorder, r *http.Request, info *request, began time.Time) {
-	if p := recover(); p != nil && p != http.ErrAbortHandler {
+	if p := recover(); p != nil {
 		w.o.Log.Error("panic in a handler", "request_id", info.id, "err", p, "stack", string(debug.Stack()))
 		if rec.status == 0 {
 			writeProblem(rec, r, problem(http.StatusInternalServerError, "internal", "Internal error", "this is a bug of the backend"))
