@@ -177,7 +177,7 @@ func (p *phonePage) wait(what string, is func(page string) bool) {
 	p.t.Helper()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
-	page := ""
+	var page string
 	for {
 		if page = p.text(); is(page) {
 			return

@@ -166,7 +166,7 @@ func TestGrantToEarlierBootEndsAtBoot(t *testing.T) {
 	k.log.reboot()
 	k.fold()
 	require.Equal(t, protocol.OutcomeNotStarted, k.Swaps[g.SwapID].Outcome)
-	require.Equal(t, 1, len(k.openCredits(alice)))
+	require.Len(t, k.openCredits(alice), 1)
 
 	accepts := newBench(t)
 	g = accepts.ready(protocol.KindOwed)

@@ -245,7 +245,7 @@ func TestTracesRepeated(t *testing.T) {
 // more and no less.
 func TestTracesCut(t *testing.T) {
 	for _, tr := range readTraces(t) {
-		for n := 0; n < len(tr.Records); n++ {
+		for n := range tr.Records {
 			k, id := tr.stage(t)
 			if n > 0 {
 				require.Equal(t, Took, k.log.ingest(k.Books, k.cabinet, 2, n+1))

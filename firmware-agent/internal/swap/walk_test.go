@@ -388,9 +388,9 @@ func (w *walker) lull() {
 // clearAlarms is what staff do after having looked.
 func (w *walker) clearAlarms() {
 	for _, a := range w.durable().Alarms {
-		clear := protocol.Alarm{Kind: a.Kind, Slot: a.Slot, Cleared: true}
-		w.write(clear)
-		d, err := w.machine.durable.fold(uint64(w.now.Milliseconds()), clear)
+		off := protocol.Alarm{Kind: a.Kind, Slot: a.Slot, Cleared: true}
+		w.write(off)
+		d, err := w.machine.durable.fold(uint64(w.now.Milliseconds()), off)
 		require.NoError(w.t, err)
 		w.machine.durable = d
 	}
