@@ -15,6 +15,7 @@ const (
 	ReasonOutOfService     Reason = "out_of_service"     // by staff, a new epoch, or a failed journal
 	ReasonAlarm            Reason = "alarm"              // a safety alarm is latched
 	ReasonPresence         Reason = "presence_required"  // the screen's code or the button is missing, wrong or too old
+	ReasonGrantLate        Reason = "grant_late"         // in a VOID: no grant came within 15 s of prepared
 
 	// By the backend.
 	ReasonCabinetUnknown Reason = "cabinet_unknown" // no such cabinet
@@ -56,7 +57,7 @@ const (
 )
 
 var reasons = []Reason{
-	ReasonBusy, ReasonNoChargedBattery, ReasonNoEmptySlot, ReasonOutOfService, ReasonAlarm, ReasonPresence,
+	ReasonBusy, ReasonNoChargedBattery, ReasonNoEmptySlot, ReasonOutOfService, ReasonAlarm, ReasonPresence, ReasonGrantLate,
 	ReasonCabinetUnknown, ReasonCabinetOffline, ReasonRiderNotActive, ReasonSwapOpen, ReasonNoBattery,
 	ReasonUnderReview, ReasonRecovering, ReasonTooManyScans,
 	ReasonNotPluggedIn, ReasonNotExpected, ReasonFlagged, ReasonTooHot, ReasonVoltage, ReasonSensorsDisagree,

@@ -431,7 +431,7 @@ func TestR5DifferencesOutsideTheGrant(t *testing.T) {
 }
 
 // TestBootNeedsNoUnrelatedBoard: a slot that is silent and has nothing to do with
-// the swap does not keep it open for ever; one that was granted does.
+// the swap does not keep it open for ever; one that was pulsed does.
 func TestBootNeedsNoUnrelatedBoard(t *testing.T) {
 	r := dispensing(t, "after pulse", 1)
 	r.off()
@@ -446,12 +446,12 @@ func TestBootNeedsNoUnrelatedBoard(t *testing.T) {
 	r.off()
 	r.box(3).in = nil
 	r.shut(3)
-	r.box(4).dead = true
+	r.box(3).dead = true
 	r.back()
 	r.wait(20 * time.Minute)
 	require.NotNil(t, r.open(), "silence proves nothing")
 	require.Equal(t, 1, r.alarms(protocol.AlarmBoardSilent))
-	r.box(4).dead = false
+	r.box(3).dead = false
 	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
 }
 

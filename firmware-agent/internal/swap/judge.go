@@ -136,6 +136,8 @@ func judgeTake(o *Open, look func(int) slot.View, restart bool) (t take, odd []i
 	for _, n := range slots {
 		f, _ := o.offer(n)
 		switch v := look(n); {
+		case !v.Closed: // not pulsed, and given up
+			odd = append(odd, n)
 		case v.Content == slot.Empty:
 			gone = append(gone, n)
 		case v.Content != slot.Identified || v.Serial != f.BatterySerial:
@@ -171,7 +173,7 @@ func (e *ending) judgeDeposit(o *Open, look func(int) slot.View, restart bool) (
 	}
 	var holding []int
 	for _, n := range slots {
-		if look(n).Content != slot.Empty {
+		if v := look(n); !v.Closed || v.Content != slot.Empty {
 			holding = append(holding, n)
 		}
 	}
@@ -196,6 +198,9 @@ func (e *ending) judgeDeposit(o *Open, look func(int) slot.View, restart bool) (
 		return slices.Contains(slots, n) && slices.Contains(pulsed, n) != slices.Contains(holding, n)
 	}):
 		// By the rider, or by who forced the door: one that came, or one that left.
+		return []put{{in: true}, {}}, holding
+	case slices.ContainsFunc(holding, func(n int) bool { return !look(n).Closed }):
+		// Not pulsed, and given up: nobody knows what it holds.
 		return []put{{in: true}, {}}, holding
 	case len(holding) == 0:
 		return []put{{}}, nil

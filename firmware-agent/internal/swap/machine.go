@@ -55,6 +55,7 @@ type Machine struct {
 	proposal proposal
 	act      act
 	reopened bool
+	nonce    protocol.Nonce // of the open swap
 	// reason is what a plain end will say; since is when the phase began.
 	reason protocol.Reason
 	since  time.Duration
@@ -140,7 +141,7 @@ func (m *Machine) finish(why protocol.Reason) {
 // end forgets the swap.
 func (m *Machine) end(id protocol.SwapID) {
 	m.remember(id)
-	m.proposal, m.act, m.reopened, m.reason = proposal{}, act{}, false, ""
+	m.proposal, m.act, m.reopened, m.nonce, m.reason = proposal{}, act{}, false, protocol.Nonce{}, ""
 	m.enter(idle)
 }
 

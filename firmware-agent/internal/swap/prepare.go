@@ -124,6 +124,7 @@ func (m *Machine) granted(ev Grant) {
 	reject := func(why string) { m.add(Rejected{protocol.TypeGrant, why}) }
 	p := &m.proposal
 	switch {
+	case ev.SwapID == m.swapID() && ev.Nonce == m.nonce: // the network has repeated it
 	case m.phase != prepared || ev.SwapID != p.reply.SwapID || ev.Nonce != p.reply.Nonce:
 		reject(whyNonce)
 	case ev.BootID != m.durable.BootID:
@@ -170,7 +171,7 @@ func grantSlots(g protocol.Grant) []int {
 func (m *Machine) advancePrepared() {
 	p := m.proposal
 	if m.in.Now-p.at >= grantWindow {
-		m.void("")
+		m.void(protocol.ReasonGrantLate)
 		return
 	}
 	if p.grant == nil {
@@ -213,7 +214,7 @@ func (m *Machine) accept(g Grant) {
 		return
 	}
 	m.append(rec)
-	m.proposal, m.reason, m.reopened = proposal{}, "", false
+	m.proposal, m.reason, m.reopened, m.nonce = proposal{}, "", false, g.Nonce
 	m.doorRecords = 0
 	if g.Kind.Deposits() {
 		m.nextDeposit()

@@ -66,6 +66,9 @@ func (c *core) atRest(o *Open, restart bool) bool {
 
 func (c *core) slotAtRest(o *Open, n int, restart bool) bool {
 	v := c.in.view(n)
+	if restart && o.purposeOf(n) == "" && c.lost(v) {
+		return true
+	}
 	if !v.Fresh || !v.Closed {
 		return false
 	}
@@ -76,6 +79,18 @@ func (c *core) slotAtRest(o *Open, n int, restart bool) bool {
 		return true // it was judged as it is
 	}
 	return c.hopeless(n, restart)
+}
+
+// lost: a slot that no pulse is known of tells nothing, or staff have taken it out
+// of service. The swap does not wait for it; what it holds is not known.
+func (c *core) lost(v slot.View) bool {
+	since := c.door(v.Slot).freshAt
+	if v.Fresh && !v.Closed && slices.Contains(c.durable.Config.SlotsOut, v.Slot) {
+		since = c.startedAt
+	} else if v.Fresh {
+		return false
+	}
+	return c.in.Now-since >= unknownWindow
 }
 
 // hopeless: the slot has been closed for long enough to know what it holds, and

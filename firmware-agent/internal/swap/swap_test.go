@@ -61,7 +61,7 @@ func TestOutcomes(t *testing.T) {
 		r.wait(14 * time.Second)
 		require.Empty(t, records[protocol.Void](r))
 		r.wait(2 * time.Second)
-		require.Equal(t, []protocol.Void{{SwapID: swapID(1)}}, records[protocol.Void](r))
+		require.Equal(t, []protocol.Void{{SwapID: swapID(1), Reason: protocol.ReasonGrantLate}}, records[protocol.Void](r))
 		r.noSwap()
 	})
 }
