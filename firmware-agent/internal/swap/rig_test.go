@@ -153,7 +153,7 @@ func (r *rig) bootID() protocol.BootID { return protocol.BootID{0xb0, byte(r.boo
 func (r *rig) powerOff() {
 	r.on, r.machine, r.recover = false, nil, nil
 	if n := len(r.journal); r.lie && n > 0 {
-		if i, ok := r.journal[n-1].p.(protocol.Intent); ok && i.Purpose != protocol.PurposeDeposit && i.Purpose != protocol.PurposeReopen {
+		if _, ok := r.journal[n-1].p.(protocol.Intent); ok {
 			r.journal = r.journal[:n-1]
 		}
 		r.lie = false
