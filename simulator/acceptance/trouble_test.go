@@ -263,13 +263,13 @@ func TestHostileMessages(t *testing.T) {
 	s.run("firmware-agent", "keygen", "--out", strange)
 	strangeKid, strangeKey := deviceKey(t, strange)
 	kid, key := deviceKey(t, c.keyFile())
-	hello := protocol.Hello{Epoch: protocol.Epoch{1}, BootSeq: 1, TailSeq: 1, FirstSeq: 1}
+	hello := protocol.Hello{Epoch: protocol.Epoch{1}, BootID: protocol.BootID{1}, BootSeq: 1, TailSeq: 1, FirstSeq: 1}
 	seal := func(kid string, key ed25519.PrivateKey, id protocol.CabinetID, m protocol.Message) []byte {
 		raw, err := protocol.Seal(kid, key, id, m)
 		require.NoError(t, err)
 		return raw
 	}
-	changed := seal(kid, key, protocol.CabinetID(c.id), protocol.Will{})
+	changed := seal(kid, key, protocol.CabinetID(c.id), protocol.Will{BootID: protocol.BootID{1}})
 	changed[20] ^= 1
 	rpc := protocol.Topic(protocol.CabinetID(c.id), protocol.UpRPC)
 	for _, hostile := range []struct {
@@ -295,7 +295,8 @@ func TestHostileMessages(t *testing.T) {
 	}
 
 	grant := protocol.Grant{
-		SwapID: "01920000-0000-7000-8000-000000000001", Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, DepositSlots: []int{1},
+		SwapID: "01920000-0000-7000-8000-000000000001", Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, BootID: protocol.BootID{1},
+		RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{1},
 		Dispense:      []protocol.Offer{{Slot: 6, BatterySerial: protocol.BatterySerial(world.Serial(1)), Soc: 96}},
 		ExpectSerials: []protocol.BatterySerial{"BT-X"},
 	}
