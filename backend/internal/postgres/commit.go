@@ -155,8 +155,12 @@ func wants(group []parcel) wanted {
 		w.lastEpochs = append(w.lastEpochs, p.Log.Epoch[:])
 		w.lastSeqs = append(w.lastSeqs, int64(p.records[len(p.records)-1].Seq))
 		for _, rec := range p.records {
-			if id := swap.SwapOf(rec); id.Validate() == nil {
+			id := swap.SwapOf(rec)
+			if id.Validate() == nil {
 				w.swaps = append(w.swaps, string(id))
+			}
+			if rec.Type == protocol.RecordBoot {
+				w.openAt = append(w.openAt, string(p.CabinetID))
 			}
 			for _, serial := range swap.SerialsOf(rec) {
 				if serial != "" {
@@ -165,10 +169,11 @@ func wants(group []parcel) wanted {
 			}
 			if slot := swap.DepositSlotOf(rec); slot != 0 {
 				w.slotCabinets, w.slotNumbers = append(w.slotCabinets, string(p.CabinetID)), append(w.slotNumbers, slot)
+				w.deposits = append(w.deposits, string(id))
 			}
 		}
 	}
-	w.cabinets, w.swaps, w.serials = distinct(w.cabinets), distinct(w.swaps), distinct(w.serials)
+	w.cabinets, w.openAt, w.swaps, w.serials = distinct(w.cabinets), distinct(w.openAt), distinct(w.swaps), distinct(w.serials)
 	return w
 }
 

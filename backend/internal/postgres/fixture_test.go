@@ -34,6 +34,8 @@ type deck struct {
 	store *postgres.Store
 	grant ed25519.PrivateKey // signs grants
 	keys  int
+	mu    sync.Mutex
+	conn  *pgx.Conn
 }
 
 func newDeck(t testing.TB) *deck {
@@ -73,22 +75,31 @@ func (d *deck) openGrant(c protocol.CabinetID, envelope string) (protocol.Grant,
 	return g, protocol.Decode(e, &g)
 }
 
+// direct is the tests' own connection: it sees and spoils what the Store has.
+func (d *deck) direct() *pgx.Conn {
+	if d.conn == nil || d.conn.IsClosed() {
+		conn, err := pgx.Connect(context.Background(), d.url)
+		require.NoError(d.t, err)
+		d.conn = conn
+		d.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	}
+	return d.conn
+}
+
 // query reads one value.
 func query[T any](d *deck, sql string, args ...any) T {
 	d.t.Helper()
-	conn, err := pgx.Connect(context.Background(), d.url)
-	require.NoError(d.t, err)
-	defer conn.Close(context.Background())
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var v T
-	require.NoError(d.t, conn.QueryRow(context.Background(), sql, args...).Scan(&v))
+	require.NoError(d.t, d.direct().QueryRow(context.Background(), sql, args...).Scan(&v))
 	return v
 }
 
 func (d *deck) exec(sql string, args ...any) error {
-	conn, err := pgx.Connect(context.Background(), d.url)
-	require.NoError(d.t, err)
-	defer conn.Close(context.Background())
-	_, err = conn.Exec(context.Background(), sql, args...)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := d.direct().Exec(context.Background(), sql, args...)
 	return err
 }
 
@@ -236,17 +247,22 @@ func (c *cabinet) prepared(p *protocol.Prepare) protocol.Prepared {
 	m := protocol.Prepared{SwapID: p.SwapID, Epoch: c.epoch, BootSeq: c.boot, BootID: c.bootID()}
 	sum := sha256.Sum256([]byte(p.SwapID))
 	copy(m.Nonce[:], sum[:])
-	if p.Kind.Deposits() {
-		m.DepositSlots = []int{3, 4}
-	}
-	if p.Kind.Dispenses() {
-		for _, slot := range []int{7, 8} {
-			if s := c.serials[slot]; s != "" {
-				m.Dispense = append(m.Dispense, protocol.Offer{Slot: slot, BatterySerial: s, Soc: 97})
-			}
+	m.DepositSlots, m.Dispense = c.offers(p.Kind)
+	return m
+}
+
+// offers are the slots that a prepare or a grant of this kind gets.
+func (c *cabinet) offers(k protocol.Kind) (empty []int, charged []protocol.Offer) {
+	for _, slot := range []int{3, 4, 7, 8} {
+		serial := c.serials[slot]
+		switch {
+		case serial == "" && k.Deposits() && len(empty) < protocol.MaxDepositSlots:
+			empty = append(empty, slot)
+		case serial != "" && k.Dispenses() && len(charged) < protocol.MaxOffers:
+			charged = append(charged, protocol.Offer{Slot: slot, BatterySerial: serial, Soc: 97})
 		}
 	}
-	return m
+	return empty, charged
 }
 
 // granted takes a scan as far as the grant.
@@ -272,15 +288,16 @@ func (c *cabinet) accept(g *protocol.Grant) {
 	c.write(protocol.Accept{SwapID: g.SwapID, Kind: g.Kind, Nonce: g.Nonce, BootID: g.BootID, Grant: string(raw)})
 }
 
-// deposit is a battery into slot 3.
+// deposit is a battery into the first granted slot.
 func (c *cabinet) deposit(g *protocol.Grant, serial protocol.BatterySerial) {
 	c.d.t.Helper()
-	soc := 31
+	soc, slot := 31, g.DepositSlots[0]
+	c.serials[slot] = serial
 	c.write(
-		protocol.Intent{SwapID: g.SwapID, Slot: 3, Purpose: protocol.PurposeDeposit, Pulse: 1},
-		protocol.DoorMoved{SwapID: g.SwapID, Slot: 3, Purpose: protocol.PurposeDeposit, Door: protocol.DoorOpen},
-		protocol.DoorMoved{SwapID: g.SwapID, Slot: 3, Purpose: protocol.PurposeDeposit, Door: protocol.DoorShut},
-		protocol.Deposit{SwapID: g.SwapID, Slot: 3, Battery: protocol.Battery{BatterySerial: serial, Soc: &soc}, Accepted: true},
+		protocol.Intent{SwapID: g.SwapID, Slot: slot, Purpose: protocol.PurposeDeposit, Pulse: 1},
+		protocol.DoorMoved{SwapID: g.SwapID, Slot: slot, Purpose: protocol.PurposeDeposit, Door: protocol.DoorOpen},
+		protocol.DoorMoved{SwapID: g.SwapID, Slot: slot, Purpose: protocol.PurposeDeposit, Door: protocol.DoorShut},
+		protocol.Deposit{SwapID: g.SwapID, Slot: slot, Battery: protocol.Battery{BatterySerial: serial, Soc: &soc}, Accepted: true},
 	)
 }
 
@@ -288,6 +305,7 @@ func (c *cabinet) deposit(g *protocol.Grant, serial protocol.BatterySerial) {
 func (c *cabinet) take(g *protocol.Grant) protocol.Offer {
 	c.d.t.Helper()
 	o := g.Dispense[0]
+	delete(c.serials, o.Slot)
 	c.write(
 		protocol.Intent{SwapID: g.SwapID, Slot: o.Slot, Purpose: protocol.PurposeDispense, Pulse: 1, BatterySerial: o.BatterySerial},
 		protocol.DoorMoved{SwapID: g.SwapID, Slot: o.Slot, Purpose: protocol.PurposeDispense, Door: protocol.DoorOpen},
@@ -296,8 +314,7 @@ func (c *cabinet) take(g *protocol.Grant) protocol.Offer {
 	return o
 }
 
-// swapped writes a whole swap: serial in, the first offer out. What was put in
-// is charged at once and lies in the slot of what was taken.
+// swapped writes a whole swap: serial in, the first offer out, which is returned.
 func (c *cabinet) swapped(g *protocol.Grant, serial protocol.BatterySerial) protocol.BatterySerial {
 	c.d.t.Helper()
 	c.accept(g)
@@ -305,7 +322,7 @@ func (c *cabinet) swapped(g *protocol.Grant, serial protocol.BatterySerial) prot
 	o := c.take(g)
 	c.write(protocol.Closed{
 		SwapID: g.SwapID, Kind: g.Kind, Outcome: protocol.OutcomeSwapped,
-		DepositSlot: 3, Deposited: serial, TakeSlot: o.Slot, Taken: o.BatterySerial,
+		DepositSlot: g.DepositSlots[0], Deposited: serial, TakeSlot: o.Slot, Taken: o.BatterySerial,
 	})
 	return o.BatterySerial
 }
@@ -370,8 +387,50 @@ func (k *desk) sends(c *cabinet) {
 	for from := int(c.acked) + 1; from <= len(c.raws); from = int(c.acked) + 1 {
 		to := min(from+protocol.MaxLogRecords-1, len(c.raws))
 		require.True(k.t, k.Submit(c.log(from, to)))
-		k.until(func() bool { return k.acks[c.id].UptoSeq >= uint64(to) })
+		k.until(func() bool { return k.acks[c.id].Epoch == c.epoch && k.acks[c.id].UptoSeq >= uint64(to) })
 		c.acked = uint64(to)
 		require.Equal(k.t, c.hashes[to-1], k.acks[c.id].HashAtUpto)
 	}
+}
+
+// execAt runs a statement in another database of the same server.
+func execAt(url, database, sql string) error {
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return err
+	}
+	cfg.Database = database
+	conn, err := pgx.ConnectConfig(context.Background(), cfg)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(context.Background(), sql)
+	return err
+}
+
+// backup copies the database as it is now.
+func (d *deck) backup() string {
+	d.t.Helper()
+	name := query[string](d, `SELECT current_database()`)
+	d.store.Close()
+	require.NoError(d.t, d.conn.Close(context.Background()))
+	require.NoError(d.t, execAt(d.url, "postgres", fmt.Sprintf(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '%s'`, name)))
+	require.NoError(d.t, execAt(d.url, "postgres", fmt.Sprintf(`CREATE DATABASE "%s_backup" TEMPLATE "%s"`, name, name)))
+	d.t.Cleanup(func() {
+		_ = execAt(d.url, "postgres", fmt.Sprintf(`DROP DATABASE IF EXISTS "%s_backup" WITH (FORCE)`, name))
+	})
+	d.store = d.open()
+	return name + "_backup"
+}
+
+// restore puts a copy in the place of the database.
+func (d *deck) restore(backup string) {
+	d.t.Helper()
+	name := query[string](d, `SELECT current_database()`)
+	d.store.Close()
+	require.NoError(d.t, d.conn.Close(context.Background()))
+	require.NoError(d.t, execAt(d.url, "postgres", fmt.Sprintf(`DROP DATABASE "%s" WITH (FORCE)`, name)))
+	require.NoError(d.t, execAt(d.url, "postgres", fmt.Sprintf(`ALTER DATABASE "%s" RENAME TO "%s"`, backup, name)))
+	d.store = d.open()
 }

@@ -27,11 +27,11 @@ func (s *Store) Request(ctx context.Context, scan swap.Scan) (swap.View, *protoc
 	}
 	id := newID()
 	for {
-		if v, p, no, err := s.stored(ctx, scan); !errors.Is(err, ErrNotFound) {
+		if v, p, no, err := s.look(ctx, scan); !errors.Is(err, ErrNotFound) {
 			return v, p, no, err
 		}
 		var no *swap.Refusal
-		w := wanted{cabinets: strs(scan.CabinetID), riders: strs(scan.RiderID)}
+		w := wanted{cabinets: strs(scan.CabinetID), openAt: strs(scan.CabinetID), riders: strs(scan.RiderID)}
 		err := s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {
 			var made *swap.Swap
 			made, no = l.books.Request(scan, id, l.now, l.recovering)
@@ -54,6 +54,38 @@ func (s *Store) Request(ctx context.Context, scan swap.Scan) (swap.View, *protoc
 			return swap.View{}, nil, nil, fmt.Errorf("request a swap at %s: %w", scan.CabinetID, err)
 		}
 	}
+}
+
+// look answers what needs no lock: a key that has been used, or a cabinet that
+// somebody else is at. In a rush the losers then do not stand in the way of the
+// one who was first. ErrNotFound when it has to be decided.
+func (s *Store) look(ctx context.Context, scan swap.Scan) (swap.View, *protocol.Prepare, *swap.Refusal, error) {
+	v, p, no, err := s.stored(ctx, scan)
+	if !errors.Is(err, ErrNotFound) {
+		return v, p, no, err
+	}
+	var busy bool
+	err = s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM swap WHERE cabinet_id = $1 AND state <> 'closed')
+			AND EXISTS (SELECT FROM cabinet JOIN cabinet_cursor USING (cabinet_id)
+				WHERE cabinet_id = $1 AND NOT out_of_service AND NOT forked AND epoch IS NOT NULL)
+			AND EXISTS (SELECT FROM rider WHERE rider_id = $2 AND active)
+			AND NOT EXISTS (SELECT FROM swap WHERE rider_id = $2 AND state <> 'closed')`,
+		string(scan.CabinetID), string(scan.RiderID)).Scan(&busy)
+	if err != nil {
+		return swap.View{}, nil, nil, fmt.Errorf("look at %s: %w", scan.CabinetID, err)
+	}
+	if !busy {
+		return swap.View{}, nil, nil, ErrNotFound
+	}
+	no = &swap.Refusal{Reason: protocol.ReasonBusy}
+	var b pgx.Batch
+	queueScan(&b, scan, nil, no)
+	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil && !isConstraint(err, "scan_pkey") {
+		return swap.View{}, nil, nil, fmt.Errorf("store the scan at %s: %w", scan.CabinetID, err)
+	} else if err != nil {
+		return s.stored(ctx, scan)
+	}
+	return swap.View{}, nil, no, nil
 }
 
 func checkKey(key string) error {

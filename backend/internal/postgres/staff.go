@@ -51,7 +51,7 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 	if err != nil {
 		return err
 	}
-	err = s.transact(ctx, wanted{cabinets: strs(e.CabinetID)}, func(l *loaded, b *pgx.Batch) error {
+	err = s.transact(ctx, wanted{cabinets: strs(e.CabinetID), openAt: strs(e.CabinetID)}, func(l *loaded, b *pgx.Batch) error {
 		c := l.books.Cabinets[e.CabinetID]
 		switch {
 		case c == nil && e.Replace:
@@ -95,7 +95,7 @@ func (s *Store) AcceptEpoch(ctx context.Context, id protocol.CabinetID) error {
 	if err != nil {
 		return fmt.Errorf("accept an epoch of %s: %w", id, err)
 	}
-	err = s.transact(ctx, wanted{cabinets: strs(id)}, func(l *loaded, b *pgx.Batch) error {
+	err = s.transact(ctx, wanted{cabinets: strs(id), openAt: strs(id)}, func(l *loaded, b *pgx.Batch) error {
 		c := l.books.Cabinets[id]
 		if c == nil {
 			return ErrNotFound

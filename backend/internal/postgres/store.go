@@ -68,6 +68,10 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	set("synchronous_commit", "on")
 	set("lock_timeout", fmt.Sprint(lockTimeout.Milliseconds()))
 	set("idle_in_transaction_session_timeout", fmt.Sprint(idleTimeout.Milliseconds()))
+	// Short lists of keys, the same statements for ever: a plan is made once, for
+	// a few rows found by index, and is not compiled.
+	set("plan_cache_mode", "force_generic_plan")
+	set("jit", "off")
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database: %w", err)
