@@ -99,7 +99,7 @@ func TestGrantIsRefusedUnlessAllHolds(t *testing.T) {
 			k, s := fresh(t)
 			p := k.prepared(s)
 			spoil(k, &p)
-			g, err := k.Grant(k.cabinet, p, "ref", k.now, false)
+			g, err := k.Grant(k.cabinet, p, aRef, k.now, false)
 			require.Error(t, err)
 			require.Nil(t, g)
 			require.NotEqual(t, StateGranted, s.State)
@@ -107,10 +107,10 @@ func TestGrantIsRefusedUnlessAllHolds(t *testing.T) {
 	}
 	k, s := fresh(t)
 	p := k.prepared(s)
-	g, err := k.Grant(k.cabinet, p, "ref", k.now.Add(PreparedWithin-time.Millisecond), false)
+	g, err := k.Grant(k.cabinet, p, aRef, k.now.Add(PreparedWithin-time.Millisecond), false)
 	require.NoError(t, err)
 	require.NoError(t, g.Validate())
-	_, err = k.Grant(k.cabinet, p, "ref", k.now, false)
+	_, err = k.Grant(k.cabinet, p, aRef, k.now, false)
 	require.Error(t, err, "once")
 }
 
@@ -122,13 +122,16 @@ func TestCreditsAreReservedOnce(t *testing.T) {
 	other.HeardAt = k.now
 	s, no := k.Request(Scan{RiderID: alice, CabinetID: "hb-0001"}, id(2), k.now, false)
 	require.Nil(t, no)
-	_, err := k.Grant(k.cabinet, k.prepared(s), "ref", k.now, true)
+	_, err := k.Grant(k.cabinet, k.prepared(s), aRef, k.now, true)
 	require.ErrorContains(t, err, "restored")
 	require.Equal(t, protocol.ReasonRecovering, s.Reason)
 	s, no = k.Request(Scan{RiderID: alice, CabinetID: "hb-0001"}, id(3), k.now, false)
 	require.Nil(t, no)
 	k.Credits[id(1)].State, k.Credits[id(1)].SwapID = CreditSpent, id(9)
-	_, err = k.Grant(k.cabinet, k.prepared(s), "ref", k.now, false)
+	_, err = k.Grant(k.cabinet, k.prepared(s), aRef, k.now, false)
 	require.ErrorContains(t, err, "no open credit")
 	require.Equal(t, protocol.OutcomeNotStarted, s.Outcome)
 }
+
+// aRef is a rider as a cabinet knows one.
+const aRef = protocol.RiderRef("0123456789abcdef0123456789abcdef")

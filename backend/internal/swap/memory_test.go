@@ -168,7 +168,7 @@ func (k *bench) granted(handBack bool) *protocol.Grant {
 }
 
 func (k *bench) prepared(s *Swap) protocol.Prepared {
-	p := protocol.Prepared{SwapID: s.SwapID, Epoch: k.log.epoch, BootSeq: k.log.boot, BootID: protocol.BootID{1}, Nonce: protocol.Nonce{byte(k.next)}}
+	p := protocol.Prepared{SwapID: s.SwapID, Epoch: k.log.epoch, BootSeq: k.log.boot, BootID: protocol.BootID{1}, Nonce: protocol.Nonce{1, byte(k.next)}}
 	if s.Kind.Deposits() {
 		p.DepositSlots = []int{3, 4}
 	}
