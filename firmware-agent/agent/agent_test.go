@@ -414,7 +414,7 @@ func TestCertificateTime(t *testing.T) {
 	require.Equal(t, wall, a.certificateTime(), "a clock that is set is right")
 }
 
-func TestJoinedErrorsStayErrors(t *testing.T) {
+func TestTheFirstFailureCounts(t *testing.T) {
 	a := &Agent{done: make(chan struct{})}
 	a.fail(errors.New("first"))
 	a.fail(errors.New("second"))

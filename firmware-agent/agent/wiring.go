@@ -348,23 +348,30 @@ func (a *Agent) run() error {
 	return nil
 }
 
-// telemetryEvery is the heartbeat of an agent without a cabinet.
-const telemetryEvery = 20 * time.Second
+// The heartbeat of an agent without a cabinet, and how soon it is tried again.
+const (
+	telemetryEvery = 20 * time.Second
+	telemetryAgain = time.Second
+)
 
 // sayOutOfService is all that an agent without a journal does.
 func (a *Agent) sayOutOfService(ctx context.Context) {
-	ticks := time.NewTicker(telemetryEvery)
-	defer ticks.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		a.link.Send(protocol.Telemetry{
-			BootID: a.bootID, MonoMS: uint64(a.clock.now().Milliseconds()), Software: a.o.Software,
-			BacklogRecords: a.backlog(), OutOfService: protocol.ReasonOutOfService,
-			Alarms: []string{string(protocol.AlarmJournal)},
-		})
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticks.C:
+		case <-timer.C:
 		}
+		pause := telemetryEvery
+		if !a.link.Send(protocol.Telemetry{
+			BootID: a.bootID, MonoMS: uint64(a.clock.now().Milliseconds()), Software: a.o.Software,
+			BacklogRecords: a.backlog(), OutOfService: protocol.ReasonOutOfService,
+			Alarms: []string{string(protocol.AlarmJournal)},
+		}) {
+			pause = telemetryAgain
+		}
+		timer.Reset(pause)
 	}
 }
