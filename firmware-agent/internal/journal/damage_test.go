@@ -48,7 +48,7 @@ func sampleOptions() Options {
 // oneFile is a disk with one segment of these bytes.
 func oneFile(name string, data []byte) *memDisk {
 	d := newMemDisk()
-	f := &memFile{data: data, held: slices.Clone(data), dirty: map[int]bool{}}
+	f := &memFile{data: data, held: data, dirty: map[int]bool{}} // for tests that do not crash
 	d.now[name], d.durable[name] = f, f
 	return d
 }
@@ -132,7 +132,6 @@ func TestFlipEveryBit(t *testing.T) {
 	inParallel(t, bits, func(bit int) error {
 		flipped := slices.Clone(whole)
 		flipped[bit/8] ^= 1 << (bit % 8)
-		before := slices.Clone(flipped)
 		hit, _ := slices.BinarySearch(ends, bit/8+1) // records before the flip
 		if hit >= 199 {
 			// The last record: no different from a torn write. Or after it.
@@ -149,7 +148,9 @@ func TestFlipEveryBit(t *testing.T) {
 		if hit > 0 && (rec.Old == nil || rec.Old.Seq != uint64(hit)) {
 			return fmt.Errorf("old tail %+v: want seq %d", rec.Old, hit)
 		}
-		if j.Position().TailSeq != 0 || !slices.Equal(disk.now[name].data, before) {
+		kept := disk.now[name].data
+		kept[bit/8] ^= 1 << (bit % 8)
+		if j.Position().TailSeq != 0 || !slices.Equal(kept, whole) {
 			return errors.New("the damaged file is not kept aside")
 		}
 		return nil

@@ -27,14 +27,13 @@ type memDisk struct {
 	locked  bool
 	// fault is asked before each operation: n bytes of a write are then done.
 	fault func(op int, what string) (n int, err error)
-	// lie makes syncs succeed without effect.
-	lie bool
 }
 
 type memFile struct {
 	data  []byte // as a program sees it
 	held  []byte // what the device holds
 	dirty map[int]bool
+	lost  bool // a failed sync made pages count as clean that are not
 }
 
 func newMemDisk() *memDisk {
@@ -158,8 +157,8 @@ func (d *memDisk) Forget(name string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f := d.now[name]
-	if len(f.dirty) == 0 {
-		f.data = slices.Clone(f.held)
+	if f.lost && len(f.dirty) == 0 {
+		f.data, f.lost = slices.Clone(f.held), false
 	}
 	return nil
 }
@@ -171,9 +170,7 @@ func (d *memDisk) Sync() error {
 	if _, err := d.op("sync directory"); err != nil {
 		return err
 	}
-	if !d.lie {
-		d.durable = maps.Clone(d.now)
-	}
+	d.durable = maps.Clone(d.now)
 	return nil
 }
 
@@ -242,14 +239,23 @@ func (h *memHandle) Sync() error {
 	h.disk.syncs++
 	if _, err := h.disk.op("sync"); err != nil {
 		// As Linux does: the pages count as clean from here on.
-		h.f.dirty = map[int]bool{}
+		h.f.dirty, h.f.lost = map[int]bool{}, true
 		return err
 	}
-	if !h.disk.lie {
-		h.f.held = slices.Clone(h.f.data)
-		h.f.dirty = map[int]bool{}
-	}
+	h.f.sync()
 	return nil
+}
+
+// sync brings the dirty sectors to the device.
+func (f *memFile) sync() {
+	if n := len(f.data) - len(f.held); n > 0 {
+		f.held = append(f.held, make([]byte, n)...)
+	}
+	for s := range f.dirty {
+		lo, hi := s*sector, min((s+1)*sector, len(f.data))
+		copy(f.held[lo:hi], f.data[lo:hi])
+	}
+	clear(f.dirty)
 }
 
 func (h *memHandle) Size() (int64, error) {
