@@ -125,7 +125,7 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 	for _, c := range s.cabinets {
 		fmt.Fprintf(out, "               http://%s/metrics (%s)\n", c.metrics, c.id)
 	}
-	fmt.Fprintf(out, "logs           %s, %s\n", filepath.Join(s.dir, "backend.log"), filepath.Join(s.dir, "hb-*", "agent.log"))
+	fmt.Fprintf(out, "logs           %s, %s\n", filepath.Join(s.dir, "backend.log"), filepath.Join(s.dir, "*", "agent.log"))
 	fmt.Fprintf(out, "typed here     cabinet %s status, … insert 3, … close 3, help\n", yours)
 	_, err = fmt.Fprintf(out, "Ctrl-C stops everything and leaves nothing behind.\n%s\n", strings.Repeat("─", 78))
 	return err

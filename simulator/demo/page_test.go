@@ -19,6 +19,7 @@ import (
 	"github.com/boombuler/barcode/qr"
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/protocol"
 	"batteryswap/simulator/console"
 	"batteryswap/simulator/world"
 )
@@ -138,6 +139,23 @@ func TestPhonesAreServedOverTLS(t *testing.T) {
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(public, "https://"))
 	require.NoError(t, err)
 	require.NotEqual(t, "0", port)
+}
+
+// In a database that is kept, no demo meets the cabinets of the one before.
+func TestNamesOfAKeptDatabase(t *testing.T) {
+	own := &stage{}
+	require.Equal(t, "hb-0001", own.cabinetID(0))
+	kept := Options{DatabaseURL: "postgres://"}
+	first := &stage{tag: runTag(kept, time.Unix(1_800_000_000, 0))}
+	later := &stage{tag: runTag(kept, time.Unix(1_800_000_001, 0))}
+	for _, s := range []*stage{own, first, later} {
+		require.NoError(t, protocol.CabinetID(s.cabinetID(49)).Validate())
+		require.Len(t, s.serial(999), 24)
+		require.NoError(t, protocol.BatterySerial(s.serial(999)).Validate())
+	}
+	require.NotEqual(t, first.cabinetID(0), later.cabinetID(0))
+	require.NotEqual(t, first.serial(0), later.serial(0))
+	require.Empty(t, runTag(Options{}, time.Now()))
 }
 
 func TestOptionsSayEveryMistake(t *testing.T) {

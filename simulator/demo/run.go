@@ -34,7 +34,7 @@ const (
 func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.Logger) (err error) {
 	start := time.Now()
 	s := &stage{
-		o: o, log: log, now: func() time.Duration { return time.Since(start) },
+		o: o, tag: runTag(o, start), log: log, now: func() time.Duration { return time.Since(start) },
 		world: world.New(rand.New(rand.NewPCG(o.Seed, 0)), o.Speed),
 		tools: process.Tools{Dir: o.Programs},
 		http:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Riders + 1}},
@@ -44,6 +44,9 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 		err = errors.Join(err, s.close())
 	}()
 	if err := s.build(ctx); err != nil {
+		if ctx.Err() != nil && !o.Exit {
+			return nil // stopped before it was up
+		}
 		return err
 	}
 	if o.Exit {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -29,6 +30,7 @@ type stage struct {
 	o        Options
 	log      *slog.Logger
 	dir      string
+	tag      string // runTag
 	world    *world.World
 	now      func() time.Duration
 	tools    process.Tools
@@ -192,7 +194,7 @@ func (s *stage) putUpCabinets(ctx context.Context) error {
 	}
 	battery := 0
 	for i := range s.o.Cabinets {
-		c := &cabinet{id: fmt.Sprintf("hb-%04d", i+1)}
+		c := &cabinet{id: s.cabinetID(i)}
 		if err := s.world.AddCabinet(c.id, s.o.Slots); err != nil {
 			return err
 		}
@@ -217,13 +219,29 @@ func (s *stage) putUpCabinets(ctx context.Context) error {
 	return nil
 }
 
-// serial is the code of the i-th battery, from 0. In a database that is kept,
-// each demo has batteries of its own.
+// runTag tells a demo's cabinets and batteries from those of the demos before,
+// in a database that is kept: six digits of the time, in base 36.
+func runTag(o Options, at time.Time) string {
+	if o.DatabaseURL == "" {
+		return ""
+	}
+	return fmt.Sprintf("%06s", strconv.FormatInt(at.Unix(), 36))
+}
+
+// cabinetID names the i-th cabinet, from 0.
+func (s *stage) cabinetID(i int) string {
+	if s.tag == "" {
+		return fmt.Sprintf("hb-%04d", i+1)
+	}
+	return fmt.Sprintf("demo-%s-%02d", s.tag, i+1)
+}
+
+// serial is the code of the i-th battery, from 0.
 func (s *stage) serial(i int) string {
-	if s.o.DatabaseURL == "" {
+	if s.tag == "" {
 		return world.Serial(i + 1)
 	}
-	return world.Serial(int(s.o.Seed%1000)*1000 + i + 1)
+	return fmt.Sprintf("BT106002012DEMO%s%03d", strings.ToUpper(s.tag), i)
 }
 
 // enrol makes a cabinet's key, configuration and serial port.
@@ -248,13 +266,7 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 		"--slots", fmt.Sprint(s.o.Slots), "--station", "Demo station", "--street", "Demo street",
 	}
 	if _, err := s.tools.Run(ctx, "", "backend", enrol...); err != nil {
-		if s.o.DatabaseURL == "" {
-			return err
-		}
-		// A database that is kept knows the cabinet from the demo before.
-		if _, again := s.tools.Run(ctx, "", "backend", append(enrol, "--replace")...); again != nil {
-			return errors.Join(err, again)
-		}
+		return err
 	}
 	root, err := os.ReadFile(filepath.Join(s.keys(), "root.pub"))
 	if err != nil {
