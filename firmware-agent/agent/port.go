@@ -229,6 +229,17 @@ func (p *port) isClosed() bool {
 	return p.closed
 }
 
+// Discard empties both buffers of the port.
+func (p *port) Discard() error {
+	if p.isClosed() {
+		return errPortClosed
+	}
+	if err := errors.Join(p.inner.ResetOutputBuffer(), p.inner.ResetInputBuffer()); err != nil {
+		return fmt.Errorf("discard: %w", portError(err))
+	}
+	return nil
+}
+
 // Write writes to the port, if it is still open.
 func (p *port) Write(b []byte) (int, error) {
 	if err := p.beginWrite(); err != nil {

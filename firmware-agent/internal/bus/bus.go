@@ -68,7 +68,10 @@ type Bus struct {
 type job struct {
 	exchange Exchange
 	request  []byte
-	result   chan result // one slot; the first result counts
+	// probe, when not nil, is a read that shows whether the adapter repeats what
+	// is sent, in case that is not yet known: the reply to a write looks the same.
+	probe  *job
+	result chan result // one slot; the first result counts
 }
 
 type result struct {
@@ -122,17 +125,31 @@ func (b *Bus) Stats() Stats {
 // ErrQueueFull, ErrClosed and ErrRequest: then nothing was sent. When ctx ends,
 // a request that waits is withdrawn; one that runs is run to its end unseen.
 func (b *Bus) Do(ctx context.Context, p Priority, x Exchange) ([]byte, error) {
+	j, err := newJob(x)
+	if err != nil {
+		return nil, err
+	}
+	return b.do(ctx, p, j)
+}
+
+func newJob(x Exchange) (*job, error) {
 	request, err := x.Append(nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	if n := x.ExpectedLen(); n < 1 || n > maxFrame || len(request) > maxFrame || p < 0 || p >= priorities {
-		return nil, fmt.Errorf("%w: %d bytes, a reply of %d, priority %d", ErrRequest, len(request), n, p)
+	if n := x.ExpectedLen(); n < 1 || n > maxFrame || len(request) > maxFrame {
+		return nil, fmt.Errorf("%w: %d bytes, a reply of %d", ErrRequest, len(request), n)
+	}
+	return &job{exchange: x, request: request, result: make(chan result, 1)}, nil
+}
+
+func (b *Bus) do(ctx context.Context, p Priority, j *job) ([]byte, error) {
+	if p < 0 || p >= priorities {
+		return nil, fmt.Errorf("%w: priority %d", ErrRequest, p)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	j := &job{exchange: x, request: request, result: make(chan result, 1)}
 	if err := b.enqueue(p, j); err != nil {
 		return nil, err
 	}
@@ -146,9 +163,19 @@ func (b *Bus) Do(ctx context.Context, p Priority, x Exchange) ([]byte, error) {
 }
 
 // Modbus is Do for a Modbus request. A refusal is an error of type
-// modbus.Exception.
+// modbus.Exception. A write that is the first request on a line is preceded by a
+// read of the same unit: see job.probe.
 func (b *Bus) Modbus(ctx context.Context, p Priority, q modbus.Request) (modbus.Reply, error) {
-	frame, err := b.Do(ctx, p, q)
+	j, err := newJob(q)
+	if err != nil {
+		return modbus.Reply{}, err
+	}
+	if q.Accept(j.request) == nil {
+		if j.probe, err = newJob(modbus.Request{Unit: q.Unit, Function: modbus.ReadInput, Count: 1}); err != nil {
+			return modbus.Reply{}, err
+		}
+	}
+	frame, err := b.do(ctx, p, j)
 	if err != nil {
 		return modbus.Reply{}, err
 	}

@@ -14,6 +14,9 @@ type Line interface {
 	Write(p []byte) (int, error)
 	// SetReadTimeout sets how long Read waits; 0 does not wait.
 	SetReadTimeout(d time.Duration) error
+	// Discard takes back what was written and has not left this machine, and
+	// drops what has arrived and was not read.
+	Discard() error
 	Close() error
 }
 

@@ -22,7 +22,7 @@ type owner struct {
 	retryAt time.Time
 	downErr error
 	silence time.Time // the line must have been silent until then
-	echoing bool      // the adapter repeats what is sent
+	echo    echo      // whether the adapter repeats what is sent
 	buffer  [2 * maxFrame]byte
 }
 
@@ -54,6 +54,13 @@ func (o *owner) serve(j *job) ([]byte, error) {
 	if err := o.open(); err != nil {
 		return nil, err
 	}
+	if o.echo == echoUnknown && j.probe != nil {
+		// Whatever comes of it: it teaches what an echo is, or the write fails too.
+		if _, err := o.transact(j.probe); errors.As(err, new(lineError)) {
+			o.fail(err)
+			return nil, err
+		}
+	}
 	reply, err := o.transact(j)
 	var broken lineError
 	if errors.As(err, &broken) {
@@ -77,6 +84,10 @@ func (o *owner) transact(j *job) ([]byte, error) {
 	if err == nil {
 		o.silence = time.Now().Add(o.timing.Gap)
 		return reply, nil
+	}
+	// A request that was given up must not reach a board later.
+	if broken := o.line.Discard(); broken != nil {
+		return nil, lineError{broken}
 	}
 	o.silence = time.Now().Add(o.timing.Late)
 	if broken := o.listen(o.timing.Late); broken != nil && !errors.Is(broken, ErrNoisy) {
@@ -171,7 +182,7 @@ func (o *owner) open() error {
 		return fmt.Errorf("%w: %w", ErrDown, err)
 	}
 	o.log.Info("serial line is open")
-	o.line, o.downErr, o.echoing = line, nil, false
+	o.line, o.downErr, o.echo = line, nil, echoUnknown
 	// What was on the wire before is unknown: a late reply may still come.
 	o.silence = time.Now().Add(o.timing.Late)
 	o.bus.count(func(s *Stats) { s.Opened++; s.Up = true })
@@ -181,6 +192,7 @@ func (o *owner) open() error {
 // fail closes a line that failed and leaves it alone for a while.
 func (o *owner) fail(err error) {
 	o.log.Error("serial line failed", "err", err)
+	_ = o.line.Discard() // else a port sends, while it closes, what was given up
 	o.closeLine()
 	o.downErr, o.retryAt = err, time.Now().Add(reopenPause)
 	o.bus.count(func(s *Stats) { s.LineFailed++ })

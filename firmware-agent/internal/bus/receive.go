@@ -61,11 +61,13 @@ func later(a, b, limit time.Time) time.Time {
 // may stand before it. end is 0 when there is none; missing is how many bytes
 // at least are still to come.
 func (o *owner) find(j *job, got []byte) (start, end, missing int) {
-	first := 0
-	echoed := bytes.HasPrefix(got, j.request)
-	if o.echoing && echoed {
+	first, echoEnd := 0, 0
+	if at := bytes.Index(got, j.request); at >= 0 {
+		echoEnd = at + len(j.request)
+	}
+	if o.echo != echoNone {
 		// A reply to a write looks like the request: do not take the echo for it.
-		first = len(j.request)
+		first = echoEnd
 	}
 	for i := first; i < len(got); i++ {
 		n, err := j.exchange.ReplyLen(got[i:])
@@ -79,21 +81,35 @@ func (o *owner) find(j *job, got []byte) (start, end, missing int) {
 			continue
 		}
 		if j.exchange.Accept(got[i:i+n]) == nil {
-			o.learnEcho(echoed, i, len(j.request))
+			o.learnEcho(echoEnd > 0 && i >= echoEnd)
 			return i, i + n, 0
 		}
 	}
 	return 0, 0, missing
 }
 
+// echo is what is known of the adapter.
+type echo uint8
+
+// Until something but the answer to a write has come, an adapter's echo cannot be
+// told from it.
+const (
+	echoUnknown echo = iota
+	echoNone
+	echoRepeats
+)
+
 // learnEcho remembers whether the adapter repeats what is sent: it does when the
-// request stood before the reply, it does not when a reply came without.
-func (o *owner) learnEcho(echoed bool, start, request int) {
-	repeats := echoed && start >= request
-	if repeats && !o.echoing {
+// request stood before the reply, or alone where it cannot be the reply; it does
+// not when a reply came without.
+func (o *owner) learnEcho(repeats bool) {
+	switch {
+	case !repeats:
+		o.echo = echoNone
+	case o.echo != echoRepeats:
 		o.log.Warn("the serial adapter repeats what is sent; its echo is left out")
+		o.echo = echoRepeats
 	}
-	o.echoing = repeats
 }
 
 func (o *owner) noReply(j *job, got int) error {
@@ -102,6 +118,9 @@ func (o *owner) noReply(j *job, got int) error {
 	}
 	o.bus.count(func(s *Stats) { s.DiscardedBytes += uint64(got) })
 	if bytes.Equal(o.buffer[:got], j.request) {
+		if j.exchange.Accept(j.request) != nil {
+			o.learnEcho(true)
+		}
 		return fmt.Errorf("%w: only an echo of the request", ErrTimeout)
 	}
 	return fmt.Errorf("%w: % X (%d bytes)", ErrGarbled, o.buffer[:min(got, garbageShown)], got)

@@ -107,6 +107,18 @@ func (l *Line) SetReadTimeout(d time.Duration) error {
 	return nil
 }
 
+// Discard drops the bytes that have arrived. Those that were written are on the
+// wire at once, and cannot be taken back.
+func (l *Line) Discard() error {
+	if err := l.enter("Discard"); err != nil {
+		l.leave()
+		return err
+	}
+	defer l.leave()
+	l.arrived(make([]byte, len(l.flying)))
+	return nil
+}
+
 // Read gives the bytes that have arrived; 0, nil after the timeout.
 func (l *Line) Read(p []byte) (int, error) {
 	if err := l.enter("Read"); err != nil {

@@ -3,6 +3,7 @@ package slotboard_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -108,13 +109,19 @@ func (p *peer) do(t *testing.T, command string) []string {
 	}
 }
 
+// port is a serial port as a line.
+type port struct{ serial.Port }
+
+func (p port) Discard() error { return errors.Join(p.ResetOutputBuffer(), p.ResetInputBuffer()) }
+
 // open makes a driver for the slave, which on a busy machine may take a while.
 func (p *peer) open(t *testing.T, slots int, device time.Duration) (*bus.Bus, driver.Board) {
 	t.Helper()
 	log, began := slog.New(slog.DiscardHandler), time.Now()
 	b, err := bus.New(bus.Config{
 		Open: func() (bus.Line, error) {
-			return serial.Open(p.port, &serial.Mode{BaudRate: 19200, DataBits: 8})
+			inner, err := serial.Open(p.port, &serial.Mode{BaudRate: 19200, DataBits: 8})
+			return port{inner}, err
 		},
 		Baud: 19200, CharBits: 10, Device: device, Log: log,
 	})
