@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,9 +15,9 @@ import (
 
 func TestClockTellsOfStepsAndOfBeingSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var ahead time.Duration
-		synced := false
-		c := newClock(func() bool { return synced }, func() time.Time { return time.Now().Add(ahead) })
+		var ahead atomic.Int64 // nanoseconds
+		var synced atomic.Bool
+		c := newClock(synced.Load, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
 		var told []protocol.TimeStep
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -30,21 +31,22 @@ func TestClockTellsOfStepsAndOfBeingSet(t *testing.T) {
 		}
 		pass()
 		require.Empty(t, told)
-		ahead = 1900 * time.Millisecond
+		ahead.Store(int64(1900 * time.Millisecond))
 		pass()
 		require.Empty(t, told, "less than two seconds is no step")
-		ahead = 10 * 365 * 24 * time.Hour
+		ahead.Store(int64(10 * 365 * 24 * time.Hour))
 		pass()
 		require.Len(t, told, 1)
 		require.Equal(t, protocol.ClockUnsynchronised, told[0].Clock)
 		_, wall, state := c.read()
 		require.InDelta(t, wall, told[0].WallMS, 10_000)
 		require.Equal(t, protocol.ClockUnsynchronised, state)
-		synced = true
+		synced.Store(true)
 		pass()
 		require.Len(t, told, 2)
 		require.Equal(t, protocol.ClockSynchronised, told[1].Clock)
-		synced, ahead = false, -10*365*24*time.Hour
+		synced.Store(false)
+		ahead.Store(int64(-10 * 365 * 24 * time.Hour))
 		pass()
 		require.Len(t, told, 3)
 		require.Equal(t, protocol.ClockSynchronised, told[2].Clock, "it was set in this boot")

@@ -192,7 +192,8 @@ func TestCrashAtEveryStatement(t *testing.T) {
 			require.NoError(t, d.exec(`SELECT setval('cut', 1, false)`))
 			require.True(t, r.Submit(c.log(int(c.acked)+1, len(c.raws))))
 			select {
-			case <-failed:
+			case err := <-failed:
+				require.Error(t, err)
 			case <-time.After(patience):
 				t.Fatalf("nothing died %s %s", when, table)
 			}

@@ -150,7 +150,8 @@ func TestTimeOfARecord(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cab := &Cabinet{EnrolledAt: start.Add(-time.Hour)}
 			for i, st := range cab.stamps(c.rs, rc) {
-				require.Equal(t, c.want[i], want{st.At, st.Quality}, "record %d", i)
+				got := want{st.At, st.Quality}
+				require.Equal(t, c.want[i], got, "record %d", i)
 			}
 		})
 	}

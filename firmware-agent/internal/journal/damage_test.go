@@ -62,7 +62,7 @@ func inParallel(t *testing.T, n int, try func(i int) error) {
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
-			for i := w; i < n && errs[w] == nil; i += workers {
+			for i := w * stride; i < n && errs[w] == nil; i += workers * stride {
 				if err := try(i); err != nil {
 					errs[w] = fmt.Errorf("at %d: %w", i, err)
 				}
@@ -218,7 +218,7 @@ func checkAfter(t *testing.T, d *memDisk, promised int) {
 }
 
 func TestPowerCutAtEachOperation(t *testing.T) {
-	for op := 1; op <= scriptOps(t); op++ {
+	for op := 1; op <= scriptOps(t); op += (stride + 9) / 10 {
 		for seed := range uint64(6) {
 			r := rand.New(rand.NewPCG(uint64(op), seed))
 			d := newMemDisk()
@@ -240,7 +240,7 @@ func TestPowerCutAtEachOperation(t *testing.T) {
 
 func TestErrorAtEachOperationKillsForGood(t *testing.T) {
 	for _, fault := range []error{syscall.EIO, syscall.ENOSPC, nil} {
-		for op := 1; op <= scriptOps(t); op++ {
+		for op := 1; op <= scriptOps(t); op += (stride + 9) / 10 {
 			d := newMemDisk()
 			failed := false
 			d.fault = func(n int, what string) (int, error) {
