@@ -381,6 +381,20 @@ func (k *desk) until(ok func() bool) {
 	}
 }
 
+// ack is the last answer to a cabinet's log.
+func (k *desk) ack(id protocol.CabinetID) protocol.LogAck {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.acks[id]
+}
+
+// verdict is the last answer to a cabinet whose log was not taken.
+func (k *desk) verdict(id protocol.CabinetID) protocol.HelloOK {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.verdicts[id]
+}
+
 // sends submits and waits until all of it is acknowledged.
 func (k *desk) sends(c *cabinet) {
 	k.t.Helper()
@@ -389,7 +403,7 @@ func (k *desk) sends(c *cabinet) {
 		require.True(k.t, k.Submit(c.log(from, to)))
 		k.until(func() bool { return k.acks[c.id].Epoch == c.epoch && k.acks[c.id].UptoSeq >= uint64(to) })
 		c.acked = uint64(to)
-		require.Equal(k.t, c.hashes[to-1], k.acks[c.id].HashAtUpto)
+		require.Equal(k.t, c.hashes[to-1], k.ack(c.id).HashAtUpto)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func TestRepeatedReorderedAndMissing(t *testing.T) {
 
 	require.True(t, k.Submit(c.log(4, n)))
 	k.until(func() bool { return k.acks[c.id].ResendFrom == 1 })
-	require.Equal(t, protocol.LogAck{Epoch: c.epoch, ResendFrom: 1}, k.acks[c.id])
+	require.Equal(t, protocol.LogAck{Epoch: c.epoch, ResendFrom: 1}, k.ack(c.id))
 	require.True(t, query[bool](d, `SELECT recovering_since IS NOT NULL FROM fleet`), "an agent goes on only from what was acknowledged")
 
 	r := rand.New(rand.NewPCG(1, 2))
@@ -61,8 +62,8 @@ func TestForkStopsTheEpoch(t *testing.T) {
 	good.write(protocol.Tamper{Slot: 1})
 	k.sends(good)
 	k.until(func() bool { return k.verdicts[c.id].Verdict == protocol.VerdictNewEpoch })
-	require.Equal(t, c.bootID(), k.verdicts[c.id].BootID)
-	require.NoError(t, k.verdicts[c.id].Validate())
+	require.Equal(t, c.bootID(), k.verdict(c.id).BootID)
+	require.NoError(t, k.verdict(c.id).Validate())
 	require.Equal(t, "epoch_replaced", query[string](d, `SELECT reason FROM review`))
 	require.Equal(t, protocol.VerdictNewEpoch, c.hello().Verdict)
 	_, _, no, err := d.store.Request(t.Context(), swap.Scan{RiderID: alice, CabinetID: c.id, IdempotencyKey: "k"})
@@ -119,7 +120,7 @@ func TestABadCabinetIsTakenOut(t *testing.T) {
 		require.True(t, k.Submit(good.log(1, 4)))
 	}
 	k.until(func() bool { return k.acks[good.id].UptoSeq == 4 && k.rejected[bad.id] > 0 })
-	require.Zero(t, k.acks[bad.id].UptoSeq)
+	require.Zero(t, k.ack(bad.id).UptoSeq)
 	require.NoError(t, d.exec(`ALTER TABLE record DROP CONSTRAINT spoilt`))
 	k.sends(bad)
 	d.honest()
@@ -218,7 +219,7 @@ func TestCrashAtEveryStatement(t *testing.T) {
 func TestKilledAtRandom(t *testing.T) {
 	t.Parallel()
 	d := newDeck(t)
-	const swaps = 4
+	const enough, most = 10, 60 // sessions killed, swaps
 	riders := map[swap.RiderID]*cabinet{}
 	for i := range 3 {
 		c := d.cabinet(protocol.CabinetID(fmt.Sprintf("hb-%04d", i+1)))
@@ -227,8 +228,9 @@ func TestKilledAtRandom(t *testing.T) {
 		d.battery(protocol.BatterySerial(fmt.Sprintf("OWN-%d", i)), swap.Place{RiderID: id})
 		riders[id] = c
 	}
-	stop := d.killer()
-	for range swaps {
+	killed, stop := d.killer()
+	swaps := 0
+	for ; killed() <= enough && swaps < most; swaps++ {
 		k := d.desk(d.open()) // a restarted backend
 		for id, c := range riders {
 			v := retried(t, func() (swap.RiderView, error) { return d.store.Rider(t.Context(), id) })
@@ -239,7 +241,8 @@ func TestKilledAtRandom(t *testing.T) {
 		}
 		k.Close()
 	}
-	require.Greater(t, stop(), 10, "sessions killed")
+	stop()
+	require.Greater(t, killed(), int64(enough), "sessions killed")
 	retried(t, func() (struct{}, error) { return struct{}{}, d.store.Ping(t.Context()) })
 	for _, x := range d.honest().Riders {
 		if x.RiderID == alice || x.RiderID == bob {
@@ -252,29 +255,29 @@ func TestKilledAtRandom(t *testing.T) {
 	}
 }
 
-// killer ends sessions of the backend until stop is called, which says how many.
-func (d *deck) killer() (stop func() int) {
+// killer ends sessions of the backend until stop is called. killed says how many.
+func (d *deck) killer() (killed func() int64, stop func()) {
 	r := rand.New(rand.NewPCG(7, 7))
-	done, killed := make(chan struct{}), make(chan int, 1)
+	done, ended := make(chan struct{}), make(chan struct{})
+	var n atomic.Int64
 	go func() {
 		conn, err := pgx.Connect(context.Background(), d.url)
 		require.NoError(d.t, err)
+		defer close(ended)
 		defer conn.Close(context.Background())
-		n := 0
 		for {
 			select {
 			case <-done:
-				killed <- n
 				return
 			case <-time.After(time.Duration(r.IntN(300)) * time.Millisecond):
 				var now int
 				require.NoError(d.t, conn.QueryRow(context.Background(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 					WHERE datname = current_database() AND application_name = 'batteryswap'`).Scan(&now))
-				n += now
+				n.Add(int64(now))
 			}
 		}
 	}()
-	return func() int { close(done); return <-killed }
+	return n.Load, func() { close(done); <-ended }
 }
 
 // retried does what a rider or an agent does: it tries again.
