@@ -7,8 +7,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"batteryswap/firmware-agent/internal/charging"
-	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 )
 
@@ -149,8 +147,8 @@ func TestForcedInIsNoDeposit(t *testing.T) {
 	require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, 2))
 }
 
-// What was refused and stays in is held, with charging off.
-func TestHeldBatteryIsNotCharged(t *testing.T) {
+// What was refused and stays in is held: neither given out nor charged.
+func TestHeldBatteryIsBarred(t *testing.T) {
 	r := usual(t)
 	r.start(1, protocol.KindSwap)
 	n := r.deposit(flat("X9"))
@@ -161,12 +159,8 @@ func TestHeldBatteryIsNotCharged(t *testing.T) {
 	require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, n))
 	r.event(Configure{Config: protocol.CabinetConfig{Version: 1, FlaggedSerials: []protocol.BatterySerial{"F5"}}})
 	r.wait(10 * time.Second)
-	charges := func(n int) bool {
-		v := r.ev[n-1].View(r.now)
-		v.CellMin, v.Battery.Soc = slot.Known(240), new(int) // flat, at 24 °C
-		return charging.Decide(v, r.durable().Barred(v))
-	}
-	require.False(t, charges(n), "a held battery is charged")
-	require.False(t, charges(5), "a flagged battery is charged")
-	require.True(t, charges(3))
+	barred := func(n int) bool { return r.durable().Barred(r.ev[n-1].View(r.now)) }
+	require.True(t, barred(n), "a held battery")
+	require.True(t, barred(5), "a flagged battery")
+	require.False(t, barred(3))
 }
