@@ -249,9 +249,11 @@ func (s *stage) settle(ctx context.Context) (rows []Row, books audit, err error)
 	defer cancel()
 	var last error
 	err = process.Until(ctx, auditEvery, "the books do not become equal to the world", func() (bool, error) {
-		if books, last = s.readBooks(ctx); last != nil {
+		var fresh audit
+		if fresh, last = s.readBooks(ctx); last != nil {
 			return false, nil
 		}
+		books = fresh // a read that is cut off does not hide the one before
 		rows = s.rows(books)
 		for _, r := range rows {
 			if len(r.Differs) > 0 {
