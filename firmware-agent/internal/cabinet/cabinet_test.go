@@ -52,8 +52,11 @@ func TestOneSwap(t *testing.T) {
 		require.Equal(t, 5, s.SlotsFresh)
 		require.Equal(t, 2, s.SlotsEmpty)
 		require.Equal(t, 1, s.SlotsCharged)
-		require.False(t, r.hurry, "at rest again")
-		require.Empty(t, r.watch)
+		r.mu.Lock()
+		hurry, watch := r.hurry, r.watch
+		r.mu.Unlock()
+		require.False(t, hurry, "at rest again")
+		require.Empty(t, watch)
 	})
 }
 
@@ -305,7 +308,9 @@ func TestConfigure(t *testing.T) {
 func TestButtonIsPresence(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		ask := func(n int) protocol.Message {
+			r.mu.Lock()
 			was := len(r.sent)
+			r.mu.Unlock()
 			require.True(t, r.c.Deliver(Command{Message: protocol.Prepare{SwapID: swapID(n), Kind: protocol.KindOwed}}))
 			var got protocol.Message
 			r.until("answer", func() bool {
