@@ -15,14 +15,21 @@ type Priority int
 
 // The priorities, the first to be served first.
 const (
-	Unlock Priority = iota
+	// Safety is for what must not wait: its requests have a queue of their own,
+	// which no other can fill.
+	Safety Priority = iota
+	Unlock
 	Charge
 	Poll
 	priorities
 )
 
-// QueueLimit bounds the requests that wait, of all priorities together.
-const QueueLimit = 64
+const (
+	// QueueLimit bounds the requests that wait, of all priorities but Safety.
+	QueueLimit = 64
+	// SafetyLimit bounds the requests of priority Safety that wait.
+	SafetyLimit = 8
+)
 
 // Config is what a bus needs.
 type Config struct {
@@ -185,16 +192,19 @@ func (b *Bus) Modbus(ctx context.Context, p Priority, q modbus.Request) (modbus.
 func (b *Bus) enqueue(p Priority, j *job) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	total := 0
-	for _, q := range b.waiting {
-		total += len(q)
+	waiting, limit := len(b.waiting[Safety]), SafetyLimit
+	if p != Safety {
+		waiting, limit = 0, QueueLimit
+		for _, q := range b.waiting[Safety+1:] {
+			waiting += len(q)
+		}
 	}
 	switch {
 	case b.closed:
 		return ErrClosed
 	case b.stuck:
 		return ErrStuck
-	case total >= QueueLimit:
+	case waiting >= limit:
 		b.stats.QueueFull++
 		return ErrQueueFull
 	}

@@ -306,7 +306,7 @@ func TestTrickle(t *testing.T) {
 func TestUrgentFirstAndNeverInBetween(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, 19200)
-		errs := make(chan error, 6)
+		errs := make(chan error, 7)
 		ask := func(p bus.Priority, unit uint8) {
 			go func() {
 				_, err := r.Modbus(t.Context(), p, read(unit, 16))
@@ -320,14 +320,15 @@ func TestUrgentFirstAndNeverInBetween(t *testing.T) {
 		ask(bus.Poll, 4)
 		ask(bus.Unlock, 5)
 		ask(bus.Charge, 6)
-		for range 6 {
+		ask(bus.Safety, 7)
+		for range 7 {
 			require.NoError(t, <-errs)
 		}
 		var order []uint8
 		for _, q := range r.board.asked {
 			order = append(order, q.Unit)
 		}
-		require.Equal(t, []uint8{1, 5, 3, 6, 2, 4}, order)
+		require.Equal(t, []uint8{1, 7, 5, 3, 6, 2, 4}, order)
 	})
 }
 
@@ -335,7 +336,7 @@ func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, 9600)
 		ctx, cancel := context.WithCancel(t.Context())
-		errs := make(chan error, bus.QueueLimit+1)
+		errs := make(chan error, bus.QueueLimit+1+bus.SafetyLimit)
 		for range bus.QueueLimit + 1 { // one runs
 			go func() {
 				_, err := r.Modbus(ctx, bus.Poll, read(1, 16))
@@ -345,8 +346,17 @@ func TestQueueIsBounded(t *testing.T) {
 		}
 		_, err := r.Modbus(t.Context(), bus.Unlock, read(1, 16))
 		require.ErrorIs(t, err, bus.ErrQueueFull)
+		for range bus.SafetyLimit {
+			go func() {
+				_, err := r.Modbus(ctx, bus.Safety, read(1, 16))
+				errs <- err
+			}()
+			synctest.Wait()
+		}
+		_, err = r.Modbus(t.Context(), bus.Safety, read(1, 16))
+		require.ErrorIs(t, err, bus.ErrQueueFull)
 		cancel()
-		for range bus.QueueLimit + 1 {
+		for range bus.QueueLimit + 1 + bus.SafetyLimit {
 			require.ErrorIs(t, <-errs, context.Canceled)
 		}
 		_, err = r.Modbus(t.Context(), bus.Unlock, read(2, 16))
@@ -403,7 +413,7 @@ func TestBadRequests(t *testing.T) {
 			_, err := r.Modbus(t.Context(), bus.Poll, q)
 			require.ErrorIs(t, err, bus.ErrRequest)
 		}
-		_, err := r.Modbus(t.Context(), 3, read(1, 1))
+		_, err := r.Modbus(t.Context(), bus.Poll+1, read(1, 1))
 		require.ErrorIs(t, err, bus.ErrRequest)
 		require.Zero(t, r.line.Requests())
 	})

@@ -9,6 +9,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -34,9 +35,30 @@ type Board interface {
 	// and bolt sensors tell. It is never repeated by the driver in a way that
 	// could pulse twice.
 	Unlock(ctx context.Context, slotNumber int) error
-	// Charge switches charging of a slot on or off.
-	Charge(ctx context.Context, slotNumber int, on bool) error
+	Guard
 }
+
+// Guard is what the safety loop asks of a board. Each method is one transaction
+// of the highest priority: it waits for the one that is on the line, and for
+// nothing else.
+type Guard interface {
+	// Look reads a slot's sensors, without the battery's serial. An error means
+	// that nothing is known of it.
+	Look(ctx context.Context, slotNumber int) (slot.Reading, error)
+	// LookCabinet reads the sensors of the cabinet itself.
+	LookCabinet(ctx context.Context) (CabinetReading, error)
+	// Charge switches charging of a slot. Off is never kept waiting by another
+	// act on the slot; on fails with ErrBusy while the slot is being unlocked.
+	Charge(ctx context.Context, slotNumber int, on bool) error
+	// Limit sets the highest charge current of a slot, in mA; 0 is the battery's
+	// own.
+	Limit(ctx context.Context, slotNumber int, milliamps int) error
+	// Contactor closes or opens the main contactor: open, no charger has mains.
+	Contactor(ctx context.Context, closed bool) error
+}
+
+// ErrBusy: charging is not switched on while another act on the slot is under way.
+var ErrBusy = errors.New("another act on the slot is under way")
 
 // Options is what a board of any kind is opened with.
 type Options struct {

@@ -26,7 +26,8 @@ type Board interface {
 	Device
 	Facts(slot int) Facts
 	Put(slot int, f Facts)
-	// Dead makes the slot silent, Refuse makes it refuse whatever is asked.
+	// Dead makes the slot silent, Refuse makes it refuse whatever is asked. Slot 0
+	// is the cabinet's own board.
 	Dead(slot int, dead bool)
 	Refuse(slot int, refuse bool)
 	// Reset restarts the board of the slot, which forgets what it had in RAM.
@@ -35,6 +36,8 @@ type Board interface {
 	// often it was pulsed with charging enabled.
 	Pulses(slot int) int
 	Hot(slot int) int
+	// Contactor is whether the main contactor is closed.
+	Contactor() bool
 }
 
 // Fixture is a kind of board and how to make one.
@@ -100,6 +103,9 @@ func Run(t *testing.T, f Fixture) {
 		{"an echo is no reply", testEcho},
 		{"a slot that is not there", testNoSuchSlot},
 		{"one dead board costs a twentieth", testDeadCost},
+		{"a look says what is", testLook},
+		{"the main contactor", testContactor},
+		{"charging is switched off at once, whatever waits", testOffAtOnce},
 	}
 	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) { c.run(t, f) })
@@ -375,6 +381,9 @@ func testNoSuchSlot(t *testing.T, f Fixture) {
 			require.ErrorContains(t, err, "expected 1 to 2")
 			require.ErrorContains(t, r.Driver.Unlock(t.Context(), n), "expected 1 to 2")
 			require.ErrorContains(t, r.Driver.Charge(t.Context(), n, true), "expected 1 to 2")
+			require.ErrorContains(t, r.Driver.Limit(t.Context(), n, 0), "expected 1 to 2")
+			_, err = r.Driver.Look(t.Context(), n)
+			require.ErrorContains(t, err, "expected 1 to 2")
 		}
 		require.Zero(t, r.Line.Requests())
 	})

@@ -24,6 +24,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"batteryswap/firmware-agent/internal/bus"
@@ -56,8 +57,7 @@ type Board struct {
 	log   *slog.Logger
 	slots []*unit // by slot number less 1
 
-	cabinetMisses sync.Mutex
-	misses        uint16 // of the cabinet's board, in a row
+	cabinetMisses atomic.Uint32 // of the cabinet's board, in a row
 }
 
 // unit is what is remembered of one slot.
@@ -75,9 +75,13 @@ type unit struct {
 	identified bool
 	identity   slotboard.Identity
 
-	// locking is held for a whole Unlock or Charge, so that nothing switches
-	// charging on between "off" and the pulse.
+	// locking is held for a whole Unlock, and while charging is switched on, so
+	// that nothing switches it on between "off" and the pulse.
 	locking sync.Mutex
+
+	// senses is fitted for Look, which waits for no Poll; 0 before the first.
+	senses atomic.Uint32
+	looked atomic.Uint32 // how often Look asked
 }
 
 // Open makes the driver. It asks nothing of the boards: Start does.
@@ -139,47 +143,30 @@ func (b *Board) startSlot(ctx context.Context, u *unit) error {
 		return fmt.Errorf("set the watchdog: %w", err)
 	}
 	u.started, u.fitted = true, account.Fitted
+	u.senses.Store(uint32(account.Fitted))
 	return nil
 }
 
 func (b *Board) chargeOff(ctx context.Context, u *unit) error {
-	u.locking.Lock()
-	defer u.locking.Unlock()
 	if err := b.write(ctx, bus.Charge, u, slotboard.HoldCharge, 0); err != nil {
 		return fmt.Errorf("switch charging off: %w", err)
 	}
 	return nil
 }
 
-// Charge switches charging of a slot on or off.
-func (b *Board) Charge(ctx context.Context, number int, on bool) error {
-	u, err := b.unit(number)
-	if err != nil {
-		return fmt.Errorf("charge: %w", err)
-	}
-	u.locking.Lock()
-	defer u.locking.Unlock()
-	value := uint16(0)
-	if on {
-		value = 1
-	}
-	if err := b.write(ctx, bus.Charge, u, slotboard.HoldCharge, value); err != nil {
-		return fmt.Errorf("charge slot %d: %w", number, err)
-	}
-	return nil
-}
-
 // PollCabinet reads the cabinet's own board.
 func (b *Board) PollCabinet(ctx context.Context) (driver.CabinetReading, error) {
-	b.cabinetMisses.Lock()
-	defer b.cabinetMisses.Unlock()
-	registers, err := b.read(ctx, bus.Poll, slotboard.CabinetUnit, slotboard.RegCabinetStatus,
-		slotboard.CabinetCount+b.misses%2)
+	return b.readCabinet(ctx, bus.Poll)
+}
+
+func (b *Board) readCabinet(ctx context.Context, p bus.Priority) (driver.CabinetReading, error) {
+	count := slotboard.CabinetCount + uint16(b.cabinetMisses.Load()%2)
+	registers, err := b.read(ctx, p, slotboard.CabinetUnit, slotboard.RegCabinetStatus, count)
 	if err != nil {
-		b.misses++
+		b.cabinetMisses.Add(1)
 		return driver.CabinetReading{}, fmt.Errorf("poll cabinet: %w", err)
 	}
-	b.misses = 0
+	b.cabinetMisses.Store(0)
 	c, err := slotboard.DecodeCabinet(registers)
 	if err != nil {
 		return driver.CabinetReading{}, fmt.Errorf("poll cabinet: %w", err)
@@ -222,13 +209,17 @@ func (b *Board) read(ctx context.Context, p bus.Priority, unit uint8, address, c
 func (b *Board) write(ctx context.Context, p bus.Priority, u *unit, address, value uint16) error {
 	var err error
 	for range attempts {
-		_, err = b.bus.Modbus(ctx, p, modbus.Request{
-			Unit: uint8(u.number), Function: modbus.WriteRegister, Address: address, Value: value,
-		})
-		if !worthRepeating(err) {
+		if err = b.writeOnce(ctx, p, uint8(u.number), address, value); !worthRepeating(err) {
 			return err
 		}
 	}
+	return err
+}
+
+func (b *Board) writeOnce(ctx context.Context, p bus.Priority, unit uint8, address, value uint16) error {
+	_, err := b.bus.Modbus(ctx, p, modbus.Request{
+		Unit: unit, Function: modbus.WriteRegister, Address: address, Value: value,
+	})
 	return err
 }
 

@@ -138,6 +138,7 @@ func TestOtherMapVersion(t *testing.T) {
 type fakeBoard struct {
 	units   []*fakeUnit
 	cabinet slotboard.Cabinet
+	dead    bool // the cabinet's own board
 }
 
 type fakeUnit struct {
@@ -168,11 +169,20 @@ func (u *fakeUnit) reset() {
 }
 
 func (b *fakeBoard) Facts(slot int) drivertest.Facts { return b.units[slot-1].facts }
-func (b *fakeBoard) Dead(slot int, dead bool)        { b.units[slot-1].dead = dead }
 func (b *fakeBoard) Refuse(slot int, refuse bool)    { b.units[slot-1].refuse = refuse }
 func (b *fakeBoard) Reset(slot int)                  { b.units[slot-1].reset() }
 func (b *fakeBoard) Pulses(slot int) int             { return b.units[slot-1].pulses }
 func (b *fakeBoard) Hot(slot int) int                { return b.units[slot-1].hot }
+
+func (b *fakeBoard) Dead(slot int, dead bool) {
+	if slot == 0 {
+		b.dead = dead
+		return
+	}
+	b.units[slot-1].dead = dead
+}
+
+func (b *fakeBoard) Contactor() bool { return b.cabinet.Status.Has(slotboard.ContactorClosed) }
 
 func (b *fakeBoard) Put(slot int, f drivertest.Facts) {
 	u := b.units[slot-1]
@@ -205,6 +215,16 @@ func (b *fakeBoard) Answer(received []byte) (int, []byte) {
 }
 
 func (b *fakeBoard) reply(q modbus.Request) (modbus.Reply, bool) {
+	if q.Unit == slotboard.CabinetUnit && b.dead {
+		return modbus.Reply{}, false
+	}
+	if q.Unit == slotboard.CabinetUnit && q.Function == modbus.WriteRegister && q.Address == slotboard.HoldContactor {
+		b.cabinet.Status &^= slotboard.ContactorClosed
+		if q.Value == 1 {
+			b.cabinet.Status |= slotboard.ContactorClosed
+		}
+		return modbus.ReplyTo(q), true
+	}
 	if q.Unit == slotboard.CabinetUnit {
 		image := b.cabinet.Registers()
 		return inputs(q, image[:]), true

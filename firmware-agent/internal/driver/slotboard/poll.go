@@ -128,22 +128,31 @@ func most(passed time.Duration) int64 { return 2*int64(passed/time.Second) + ali
 
 // reading is what the slot said, every value that it cannot know left out.
 func (u *unit) reading(f slotboard.Fast, at time.Duration) slot.Reading {
+	r := reading(u.number, f, u.fitted, at)
+	r.IdentityEpoch = u.identity.Epoch
+	if u.identified {
+		r.Serial = u.identity.Serial
+	}
+	return r
+}
+
+// reading is what a board with those sensors said, without an identity.
+func reading(number int, f slotboard.Fast, fitted slotboard.Status, at time.Duration) slot.Reading {
 	sense := func(bit slotboard.Status) slot.Tri {
-		if !u.fitted.Has(bit) {
+		if !fitted.Has(bit) {
 			return slot.Unknown
 		}
 		return slot.TriOf(f.Status.Has(bit))
 	}
 	r := slot.Reading{
-		Slot:            u.number,
+		Slot:            number,
 		At:              at,
 		DoorOpen:        sense(slotboard.DoorOpen),
 		Bolt:            sense(slotboard.BoltLocked),
-		BoltFitted:      u.fitted.Has(slotboard.BoltLocked),
+		BoltFitted:      fitted.Has(slotboard.BoltLocked),
 		CoilActive:      sense(slotboard.CoilActive),
 		Switch:          sense(slotboard.BatteryPresent),
 		BatteryLink:     sense(slotboard.BatteryLink),
-		IdentityEpoch:   u.identity.Epoch,
 		SocPermille:     slot.Value(f.SocPermille),
 		VoltageMV:       slot.Value(f.VoltageMV),
 		CurrentMA:       slot.Value(f.CurrentMA),
@@ -159,9 +168,6 @@ func (u *unit) reading(f slotboard.Fast, at time.Duration) slot.Reading {
 		LockSeq:         f.Lock.Seq,
 		LockResult:      slot.LockResult(f.Lock.Result),
 		Alive:           f.Alive,
-	}
-	if u.identified {
-		r.Serial = u.identity.Serial
 	}
 	if r.LockResult > slot.LockRefusedFault {
 		r.LockResult = slot.LockNone
