@@ -179,20 +179,22 @@ func (a *Agent) startCabinet() error {
 		return nil
 	}
 	c, err := cabinet.New(cabinet.Options{
-		Slots:            a.c.Board.Slots,
-		State:            a.fold.State(),
-		Journal:          a.journal,
-		Board:            a.board,
-		Sensors:          a.poller,
-		Send:             func(m protocol.Message) bool { return a.link.Send(m) },
-		Now:              a.clock.now,
-		Random:           cryptorand.Reader,
-		Limits:           a.limits(),
-		MaxPulsesPerHour: a.c.Limits.MaxPulsesPerHour,
-		OutOfService:     a.outOfService,
-		Backlog:          a.backlog,
-		Software:         a.o.Software,
-		Log:              a.o.Log,
+		CoreOptions: cabinet.CoreOptions{
+			Slots:            a.c.Board.Slots,
+			State:            a.fold.State(),
+			Random:           cryptorand.Reader,
+			Limits:           a.limits(),
+			MaxPulsesPerHour: a.c.Limits.MaxPulsesPerHour,
+			OutOfService:     a.outOfService,
+			Backlog:          a.backlog,
+			Software:         a.o.Software,
+			Log:              a.o.Log,
+		},
+		Journal: a.journal,
+		Board:   a.board,
+		Sensors: a.poller,
+		Send:    func(m protocol.Message) bool { return a.link.Send(m) },
+		Now:     a.clock.now,
 	})
 	if err != nil {
 		return err

@@ -2,11 +2,7 @@ package cabinet
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -29,9 +25,8 @@ const (
 	unlockTime = swap.PulseTime - 2*time.Second
 	// rereadTime is what reading one slot again may take.
 	rereadTime = 2 * time.Second
-	// buttonWindow is for how long a press of the cabinet's button proves that
-	// the rider stands there.
-	buttonWindow = 30 * time.Second
+	// chargeTime is what the board gets to switch one slot.
+	chargeTime = 2 * time.Second
 )
 
 // Journal keeps every fact before it is acted on.
@@ -57,9 +52,7 @@ type Sensors interface {
 // Options are what a cabinet needs. All functions must return quickly and may
 // not call the cabinet back.
 type Options struct {
-	Slots int
-	// State is the fold of the journal, with the BOOT of this boot in it.
-	State   swap.Durable
+	CoreOptions
 	Journal Journal
 	Board   Board
 	Sensors Sensors
@@ -67,21 +60,7 @@ type Options struct {
 	// again.
 	Send func(protocol.Message) bool
 	// Now is the agent's monotonic clock.
-	Now    func() time.Duration
-	Random io.Reader
-	Limits slot.Limits
-	// MaxPulsesPerHour bounds the pulses of any hour of running time.
-	MaxPulsesPerHour int
-	// OutOfService says why no swap may begin, "" when one may: what the journal
-	// and the backend's verdict make of it. nil is never.
-	OutOfService func() protocol.Reason
-	// Codes are the presence codes that the cabinet's screen shows, or showed
-	// last. nil is none.
-	Codes func() []string
-	// Backlog counts the records that are not acknowledged. nil is none.
-	Backlog  func() uint64
-	Software string
-	Log      *slog.Logger
+	Now func() time.Duration
 }
 
 // Command is a verified message with the envelope that it came in.
@@ -90,9 +69,10 @@ type Command struct {
 	Raw     []byte
 }
 
-// Cabinet owns the slots. Run is its goroutine.
+// Cabinet owns the slots. Run is its goroutine, the only one that drives core.
 type Cabinet struct {
-	o Options
+	o    Options
+	core *Core
 
 	commands  chan Command
 	readings  chan slot.Reading
@@ -101,56 +81,23 @@ type Cabinet struct {
 	rejects   chan swap.Rejected
 	answers   chan int
 	rereads   chan []int
-	chargings chan chargeOrder
-	charged   chan chargeResult
+	chargings chan Charge
+	charged   chan int
 
-	// What follows belongs to the goroutine of Run.
-	machine    *swap.Machine
-	recovery   *swap.Recovery
-	evidence   []slot.Evidence
-	board      driver.CabinetReading
-	boardSeen  bool
-	pressedAt  time.Duration
-	pressed    bool
-	hurried    bool
-	watched    []int
-	rejected   rejections
-	chargeTurn []chargeTurn
-	telemetry  telemetry
-
-	stats stats
+	stats *stats
 
 	mu   sync.Mutex
 	view view // what Inventory and others look at
 }
 
-// view is the last state, for other goroutines.
-type view struct {
-	durable swap.Durable
-	slots   []slot.View
-	at      time.Duration
-	out     protocol.Reason
-}
-
 // New makes a cabinet. Run runs it.
 func New(o Options) (*Cabinet, error) {
-	if o.Slots < 1 || o.Slots > protocol.MaxSlots {
-		return nil, fmt.Errorf("slots: %d, want 1 to %d", o.Slots, protocol.MaxSlots)
-	}
-	if o.State.BootSeq == 0 {
-		return nil, errors.New("state: want the fold of a journal with the BOOT of this boot")
-	}
-	if o.OutOfService == nil {
-		o.OutOfService = func() protocol.Reason { return "" }
-	}
-	if o.Codes == nil {
-		o.Codes = func() []string { return nil }
-	}
-	if o.Backlog == nil {
-		o.Backlog = func() uint64 { return 0 }
+	core, err := NewCore(o.CoreOptions, o.Now())
+	if err != nil {
+		return nil, err
 	}
 	c := &Cabinet{
-		o:         o,
+		o: o, core: core, stats: core.stats,
 		commands:  make(chan Command, maxCommands),
 		readings:  make(chan slot.Reading, maxReadings),
 		boards:    make(chan driver.CabinetReading, 4),
@@ -158,21 +105,12 @@ func New(o Options) (*Cabinet, error) {
 		rejects:   make(chan swap.Rejected, maxCommands),
 		answers:   make(chan int, 1),
 		rereads:   make(chan []int, maxRereads),
-		chargings: make(chan chargeOrder, o.Slots),
-		charged:   make(chan chargeResult, o.Slots),
-
-		chargeTurn: make([]chargeTurn, o.Slots+1),
-		rejected:   rejections{last: map[string]rejection{}},
+		chargings: make(chan Charge, o.Slots),
+		charged:   make(chan int, o.Slots),
 	}
-	for n := 1; n <= o.Slots; n++ {
-		c.evidence = append(c.evidence, slot.New(n, o.Limits))
-	}
-	c.machine, c.recovery = swap.Boot(o.State, c.limits(), o.Now())
-	c.publish(c.input(nil))
+	c.publish()
 	return c, nil
 }
-
-func (c *Cabinet) limits() swap.Limits { return swap.Limits{MaxPulsesPerHour: c.o.MaxPulsesPerHour} }
 
 // Deliver enqueues a command. false is "dropped": the queue is full.
 func (c *Cabinet) Deliver(cmd Command) bool { return offer(c.commands, cmd, &c.stats.commandsDropped) }
@@ -211,188 +149,89 @@ func (c *Cabinet) Run(ctx context.Context) error {
 	ticks := time.NewTicker(pace)
 	defer ticks.Stop()
 	for {
-		event, err := c.next(ctx, ticks.C)
-		if err != nil || ctx.Err() != nil {
+		what := c.next(ctx, ticks.C)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := c.carryOut(ctx, &started, c.core.Step(c.o.Now(), what)); err != nil {
 			return err
 		}
-		if err := c.step(ctx, &started, event); err != nil {
-			return err
-		}
+		c.publish()
 	}
 }
 
 // next waits for something to happen, and takes in all readings that wait: what
 // is decided is decided on the newest.
-func (c *Cabinet) next(ctx context.Context, ticks <-chan time.Time) (swap.Event, error) {
-	var event swap.Event
+func (c *Cabinet) next(ctx context.Context, ticks <-chan time.Time) (what Input) {
 	select {
 	case <-ctx.Done():
-		return nil, nil
+		return nil
 	case cmd := <-c.commands:
-		event = c.command(cmd)
+		what = cmd
 	case cfg := <-c.configs:
-		event = cfg
+		what = cfg
 	case n := <-c.answers:
-		event = swap.Answered{Slot: n}
+		what = swap.Answered{Slot: n}
 	case r := <-c.rejects:
-		if err := c.reject(r); err != nil {
-			return nil, err
-		}
+		what = r
+	case n := <-c.charged:
+		what = Charged{n}
 	case r := <-c.readings:
-		c.observe(r)
+		c.core.Observe(r)
 	case r := <-c.boards:
-		c.observeBoard(r)
-	case r := <-c.charged:
-		c.chargeDone(r)
+		c.core.ObserveBoard(r)
 	case <-ticks:
-		if err := c.flushRejects(); err != nil {
-			return nil, err
-		}
+		what = Tick{}
 	}
 	for {
 		select {
 		case r := <-c.readings:
-			c.observe(r)
+			c.core.Observe(r)
 		case r := <-c.boards:
-			c.observeBoard(r)
+			c.core.ObserveBoard(r)
 		default:
-			return event, nil
+			return what
 		}
 	}
 }
 
-func (c *Cabinet) observe(r slot.Reading) {
-	if r.Slot >= 1 && r.Slot <= len(c.evidence) {
-		c.evidence[r.Slot-1] = c.evidence[r.Slot-1].Observe(r)
-	}
-}
-
-func (c *Cabinet) observeBoard(r driver.CabinetReading) {
-	c.board, c.boardSeen = r, true
-	if r.Button == slot.Yes {
-		c.pressed, c.pressedAt = true, r.At
-	}
-}
-
-// input is what the machine sees now.
-func (c *Cabinet) input(event swap.Event) swap.Input {
-	in := swap.Input{Now: c.o.Now(), Event: event, Refuse: c.o.OutOfService()}
-	for _, e := range c.evidence {
-		v := e.View(in.Now)
-		in.Halt = in.Halt || v.Smoke
-		in.Slots = append(in.Slots, v)
-	}
-	fresh := c.boardSeen && in.Now-c.board.At <= c.o.Limits.SensorStale
-	if fresh && (c.board.Smoke == slot.Yes || c.board.EmergencyStop == slot.Yes || c.board.Water == slot.Yes) {
-		in.Halt = true
-	}
-	if in.Halt && in.Refuse == "" {
-		in.Refuse = protocol.ReasonAlarm
-	}
-	return in
-}
-
-// step decides and does.
-func (c *Cabinet) step(ctx context.Context, started *sync.WaitGroup, event swap.Event) error {
-	in := c.input(event)
-	if c.recovery != nil {
-		// No lock is in reach here: a recovery's effects move none.
-		r, m, effects := c.recovery.Step(c.limits(), in)
-		c.recovery = &r
-		if m != nil {
-			c.machine, c.recovery = m, nil
-		}
-		if err := c.do(effects); err != nil {
-			return err
-		}
-	} else {
-		m, plan := c.machine.Step(in)
-		c.machine = &m
-		if err := c.do(plan.Effects); err != nil {
-			return err
-		}
-		if p := plan.Pulse; p != nil {
-			c.pulse(ctx, started, *p)
-		}
-	}
-	c.publish(in)
-	c.hurry()
-	c.charge(in)
-	c.tell(in)
-	return nil
-}
-
-// do does effects in order. An error ends the cabinet's work: what is not
-// journalled must not happen.
-func (c *Cabinet) do(effects []swap.Effect) error {
+// carryOut does the effects of a step in order. An error ends the cabinet's
+// work: what is not journalled must not happen.
+func (c *Cabinet) carryOut(ctx context.Context, started *sync.WaitGroup, effects []Effect) error {
 	for _, e := range effects {
 		switch e := e.(type) {
-		case swap.Append:
-			if err := c.append(e.Payloads); err != nil {
-				return err
+		case Append:
+			if err := c.o.Journal.Append(e.Payloads...); err != nil {
+				return fmt.Errorf("journal %s: %w", e.Payloads[0].RecordType(), err)
 			}
-		case swap.Reply:
-			c.reply(e.Message)
-		case swap.Hurry:
+		case Send:
+			if !c.o.Send(e.Message) {
+				c.stats.messagesDropped.Add(1)
+			}
+		case Pulse:
+			c.pulse(ctx, started, e)
+		case Reread:
 			offer(c.rereads, e.Slots, &c.stats.rereadsDropped)
-		case swap.Rejected:
-			if err := c.reject(e); err != nil {
-				return err
-			}
-		case swap.Prompt:
-			c.stats.prompts.Add(1)
-			c.o.Log.Info("a door waits to be closed", "slot", e.Slot, "event", e.Purpose, "swap_id", c.swapID())
+		case Pace:
+			c.o.Sensors.Hurry(e.Hurry)
+			c.o.Sensors.Watch(e.Watch...)
+		case Charge:
+			c.chargings <- e // one order a slot: never blocks
 		}
 	}
 	return nil
-}
-
-// maxLot bounds the records of one Append; a journal takes no more.
-const maxLot = 16
-
-func (c *Cabinet) append(payloads []protocol.Payload) error {
-	for _, p := range payloads {
-		c.note(p)
-	}
-	for len(payloads) > 0 {
-		n := min(len(payloads), maxLot)
-		if err := c.o.Journal.Append(payloads[:n]...); err != nil {
-			return fmt.Errorf("journal %s: %w", payloads[0].RecordType(), err)
-		}
-		payloads = payloads[n:]
-	}
-	return nil
-}
-
-func (c *Cabinet) reply(m protocol.Message) {
-	if p, ok := m.(protocol.Prepared); ok && len(p.DepositSlots) == 0 {
-		c.pressed = false // one press, one swap
-	}
-	if r, ok := m.(protocol.Refused); ok {
-		c.stats.refused.add(string(r.Reason))
-		c.o.Log.Info("prepare refused", "swap_id", r.SwapID, "reason", r.Reason)
-	}
-	c.send(m)
-}
-
-func (c *Cabinet) send(m protocol.Message) {
-	if !c.o.Send(m) {
-		c.stats.messagesDropped.Add(1)
-	}
 }
 
 // pulse unlocks a slot once, beside the loop: the line is slow, and readings
 // must go on. What comes of it, the sensors tell.
-func (c *Cabinet) pulse(ctx context.Context, started *sync.WaitGroup, p swap.Pulse) {
-	c.stats.pulses.Add(1)
-	id := c.swapID()
+func (c *Cabinet) pulse(ctx context.Context, started *sync.WaitGroup, p Pulse) {
 	started.Go(func() {
 		// A stop of the agent does not take back a pulse that is on its way.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTime)
 		defer cancel()
 		if err := c.o.Board.Unlock(ctx, p.Slot); err != nil {
 			c.stats.pulseErrors.Add(1)
-			c.o.Log.Warn("the board did not confirm a pulse", "slot", p.Slot, "event", p.Purpose, "swap_id", id, "err", err)
+			c.o.Log.Warn("the board did not confirm a pulse", "slot", p.Slot, "event", p.Purpose, "swap_id", p.SwapID, "err", err)
 		}
 		c.answers <- p.Slot // one pulse at a time: never blocks
 	})
@@ -417,72 +256,20 @@ func (c *Cabinet) reread(ctx context.Context) {
 	}
 }
 
-// command makes an event of a message; nil for one that only looks, or that is
-// not for a cabinet.
-func (c *Cabinet) command(cmd Command) swap.Event {
-	switch m := cmd.Message.(type) {
-	case protocol.Prepare:
-		e := swap.Prepare{Prepare: m, Present: c.present(m.Presence)}
-		if _, err := io.ReadFull(c.o.Random, e.Random[:]); err != nil {
-			c.o.Log.Error("no nonce", "swap_id", m.SwapID, "err", err)
-			return nil
-		}
-		return e
-	case protocol.Grant:
-		return swap.Grant{Grant: m, Raw: cmd.Raw}
-	case protocol.Cancel:
-		return swap.Cancel{Cancel: m}
-	case protocol.Wish:
-		return swap.Wish{Wish: m}
-	case protocol.InventoryRequest:
-		c.send(protocol.InventoryReport{Slots: c.Inventory()})
-	default:
-		c.Reject(m.MessageType(), "unexpected")
-	}
-	return nil
-}
-
-// present reports whether the rider has proved to stand at the cabinet.
-func (c *Cabinet) present(code string) bool {
-	for _, shown := range c.o.Codes() {
-		if code != "" && code == shown {
-			return true
+// charger carries the orders out, one after the other.
+func (c *Cabinet) charger(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-c.chargings:
+			one, cancel := context.WithTimeout(ctx, chargeTime)
+			if err := c.o.Board.Charge(one, o.Slot, o.On); err != nil && ctx.Err() == nil {
+				c.stats.chargeErrors.Add(1)
+				c.o.Log.Debug("charge switch", "slot", o.Slot, "err", err)
+			}
+			cancel()
+			c.charged <- o.Slot // as many places as slots
 		}
 	}
-	return c.pressed && c.o.Now()-c.pressedAt <= buttonWindow
-}
-
-// hurry has the slots of a swap read as often as the line allows.
-func (c *Cabinet) hurry() {
-	slots := c.inUse()
-	if on := len(slots) > 0; on != c.hurried {
-		c.hurried = on
-		c.o.Sensors.Hurry(on)
-	}
-	if !slices.Equal(slots, c.watched) {
-		c.watched = slots
-		c.o.Sensors.Watch(slots...)
-	}
-}
-
-// inUse are the slots that a swap may open, or has.
-func (c *Cabinet) inUse() []int {
-	if c.recovery != nil {
-		return c.recovery.Slots()
-	}
-	return c.machine.Slots()
-}
-
-func (c *Cabinet) durable() swap.Durable {
-	if c.recovery != nil {
-		return c.recovery.Durable()
-	}
-	return c.machine.Durable()
-}
-
-func (c *Cabinet) swapID() protocol.SwapID {
-	if o := c.durable().Open; o != nil {
-		return o.SwapID
-	}
-	return ""
 }

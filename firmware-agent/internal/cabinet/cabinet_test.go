@@ -171,8 +171,8 @@ func TestQueuesAreBounded(t *testing.T) {
 	r := &rig{t: t, began: time.Now(), boxes: make([]box, 2)}
 	r.write(protocol.Boot{BootID: protocol.BootID{7}})
 	c, err := New(Options{
-		Slots: 2, State: r.fold.State(), Journal: r, Board: r, Sensors: r, Send: r.send, Now: r.now,
-		Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120,
+		CoreOptions: CoreOptions{Slots: 2, State: r.fold.State(), Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120},
+		Journal:     r, Board: r, Sensors: r, Send: r.send, Now: r.now,
 	})
 	require.NoError(t, err)
 	taken := 0
@@ -192,9 +192,9 @@ func TestQueuesAreBounded(t *testing.T) {
 }
 
 func TestNewRefusesNonsense(t *testing.T) {
-	_, err := New(Options{Slots: 49})
+	_, err := NewCore(CoreOptions{Slots: 49}, 0)
 	require.ErrorContains(t, err, "slots")
-	_, err = New(Options{Slots: 4})
+	_, err = NewCore(CoreOptions{Slots: 4}, 0)
 	require.ErrorContains(t, err, "BOOT")
 }
 

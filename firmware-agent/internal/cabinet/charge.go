@@ -1,7 +1,6 @@
 package cabinet
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -11,20 +10,11 @@ import (
 )
 
 const (
-	// chargeTime is what the board gets to switch one slot.
-	chargeTime = 2 * time.Second
 	// chargeAgain is how long to wait before a switch that the board's own
 	// account does not show is ordered again; it doubles up to chargeSeldom.
 	chargeAgain  = 2 * time.Second
 	chargeSeldom = time.Minute
 )
-
-type chargeOrder struct {
-	slot int
-	on   bool
-}
-
-type chargeResult struct{ slot int }
 
 // chargeTurn bounds the orders of one slot: one at a time, then a pause.
 type chargeTurn struct {
@@ -36,7 +26,7 @@ type chargeTurn struct {
 
 // charge compares what the board says of each charge switch with what it should
 // be, and orders the difference.
-func (c *Cabinet) charge(in swap.Input) {
+func (c *Core) charge(in swap.Input) {
 	inUse, durable := c.inUse(), c.durable()
 	for _, v := range in.Slots {
 		turn := &c.chargeTurn[v.Slot]
@@ -55,26 +45,6 @@ func (c *Cabinet) charge(in swap.Input) {
 		}
 		turn.pause = min(max(2*turn.pause, chargeAgain), chargeSeldom)
 		turn.under, turn.on, turn.nextAt = true, on, in.Now+turn.pause
-		c.chargings <- chargeOrder{v.Slot, on} // one order a slot: never blocks
-	}
-}
-
-func (c *Cabinet) chargeDone(r chargeResult) { c.chargeTurn[r.slot].under = false }
-
-// charger carries the orders out, one after the other.
-func (c *Cabinet) charger(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case o := <-c.chargings:
-			one, cancel := context.WithTimeout(ctx, chargeTime)
-			if err := c.o.Board.Charge(one, o.slot, o.on); err != nil && ctx.Err() == nil {
-				c.stats.chargeErrors.Add(1)
-				c.o.Log.Debug("charge switch", "slot", o.slot, "err", err)
-			}
-			cancel()
-			c.charged <- chargeResult{o.slot} // as many places as slots
-		}
+		c.add(Charge{v.Slot, on})
 	}
 }

@@ -6,6 +6,9 @@
 // only enqueue, and Inventory and Stats, which only look. It needs a journal, a
 // board, a way to send, the time and random bytes.
 //
+// Core is the half that decides: it takes inputs and gives effects, without I/O,
+// goroutine or clock. Cabinet is the half around it that waits and carries out.
+//
 // # Why
 //
 // Callbacks of the broker and of the serial line come from other goroutines and

@@ -1,6 +1,8 @@
 package cabinet
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"batteryswap/firmware-agent/internal/swap"
@@ -28,7 +30,7 @@ type rejection struct {
 }
 
 // reject counts a refused command, and journals it if the minute is over.
-func (c *Cabinet) reject(r swap.Rejected) error {
+func (c *Core) reject(r swap.Rejected) {
 	why := r.Why
 	if len(why) > maxWhy {
 		why = why[:maxWhy]
@@ -41,33 +43,29 @@ func (c *Cabinet) reject(r swap.Rejected) error {
 	c.stats.rejected.add(why)
 	last.t = r.Type
 	last.count++
-	if now := c.o.Now(); !known || now-last.at >= rejectEvery {
-		return c.journalReject(why, last, now)
+	if !known || c.now-last.at >= rejectEvery {
+		c.journalReject(why, last)
+		return
 	}
 	c.rejected.last[why] = last
-	return nil
 }
 
 // flushRejects journals what was counted once its minute is over.
-func (c *Cabinet) flushRejects() error {
-	now := c.o.Now()
-	for why, last := range c.rejected.last {
-		if last.count > 0 && now-last.at >= rejectEvery {
-			if err := c.journalReject(why, last, now); err != nil {
-				return err
-			}
+func (c *Core) flushRejects() {
+	for _, why := range slices.Sorted(maps.Keys(c.rejected.last)) {
+		if last := c.rejected.last[why]; last.count > 0 && c.now-last.at >= rejectEvery {
+			c.journalReject(why, last)
 		}
 	}
-	return nil
 }
 
-func (c *Cabinet) journalReject(why string, last rejection, now time.Duration) error {
+func (c *Core) journalReject(why string, last rejection) {
 	c.o.Log.Warn("commands refused", "event", last.t, "reason", why)
 	if !messageType(last.t) {
 		last.t = "" // as it came, not as it may stand in a record
 	}
-	c.rejected.last[why] = rejection{at: now, t: last.t}
-	return c.append([]protocol.Payload{protocol.Reject{Type: last.t, Why: why, Count: last.count}})
+	c.rejected.last[why] = rejection{at: c.now, t: last.t}
+	c.append([]protocol.Payload{protocol.Reject{Type: last.t, Why: why, Count: last.count}})
 }
 
 // messageType reports whether a type that a stranger has sent is one of ours.

@@ -83,10 +83,13 @@ func (r *rig) write(p protocol.Payload) {
 func (r *rig) start() {
 	var n uint64
 	c, err := New(Options{
-		Slots: len(r.boxes), State: r.fold.State(), Journal: r, Board: r, Sensors: r, Send: r.send, Now: r.now,
-		Random: readerFunc(func(b []byte) (int, error) { n++; return copy(b, fmt.Sprintf("%016d", n)), nil }),
-		Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, OutOfService: r.reason, Software: "test",
-		Backlog: func() uint64 { return 3 }, Log: slog.New(slog.DiscardHandler),
+		Journal: r, Board: r, Sensors: r, Send: r.send, Now: r.now,
+		CoreOptions: CoreOptions{
+			Slots: len(r.boxes), State: r.fold.State(),
+			Random: readerFunc(func(b []byte) (int, error) { n++; return copy(b, fmt.Sprintf("%016d", n)), nil }),
+			Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, OutOfService: r.reason, Software: "test",
+			Backlog: func() uint64 { return 3 }, Log: slog.New(slog.DiscardHandler),
+		},
 	})
 	require.NoError(r.t, err)
 	ctx, stop := context.WithCancel(r.t.Context())

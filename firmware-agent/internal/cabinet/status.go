@@ -4,20 +4,40 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/firmware-agent/internal/swap"
 	"batteryswap/protocol"
 )
 
-// publish shows other goroutines what is known now.
-func (c *Cabinet) publish(in swap.Input) {
+// view is the state after a step.
+type view struct {
+	durable swap.Durable
+	slots   []slot.View
+	at      time.Duration
+	out     protocol.Reason
+}
+
+func (c *Core) look(in swap.Input) {
 	out := in.Refuse
 	if out == "" && c.durable().Config.OutOfService {
 		out = protocol.ReasonOutOfService
 	}
+	c.view = view{durable: c.durable(), slots: in.Slots, at: in.Now, out: out}
+}
+
+// Inventory is every slot as it was known at the last step.
+func (c *Core) Inventory() protocol.Inventory { return c.view.inventory() }
+
+// Config is the configuration that is in effect.
+func (c *Core) Config() protocol.CabinetConfig { return c.view.durable.Config }
+
+// publish shows other goroutines what the last step knew.
+func (c *Cabinet) publish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.view = view{durable: c.durable(), slots: in.Slots, at: in.Now, out: out}
+	c.view = c.core.view
 }
 
 func (c *Cabinet) look() view {
@@ -122,7 +142,7 @@ func (c *Cabinet) Stats() Stats {
 	}
 	v := c.look()
 	s.SwapOpen, s.AlarmsOn, s.OutOfService = v.durable.Open != nil, len(v.durable.Alarms), v.out != ""
-	s.PulsesLeft = v.durable.PulsesLeft(c.limits(), v.at)
+	s.PulsesLeft = v.durable.PulsesLeft(c.o.machine(), v.at)
 	for _, one := range v.slots {
 		s.SlotsFresh += count(one.Fresh)
 		s.SlotsCharged += count(one.Charged && !v.durable.Out(one))
@@ -140,7 +160,7 @@ func count(yes bool) int {
 }
 
 // note counts and logs a record that is about to be written.
-func (c *Cabinet) note(p protocol.Payload) {
+func (c *Core) note(p protocol.Payload) {
 	c.stats.records.add(p.RecordType().String())
 	switch p := p.(type) {
 	case protocol.Accept:

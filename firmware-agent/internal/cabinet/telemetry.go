@@ -25,13 +25,13 @@ type telemetry struct {
 }
 
 // tell sends telemetry every 20 s, and sooner when something changed.
-func (c *Cabinet) tell(in swap.Input) {
+func (c *Core) tell(in swap.Input) {
 	since := in.Now - c.telemetry.at
 	if c.telemetry.sent && (since < telemetryLeast || in.Now-c.telemetry.looked < pace) {
 		return
 	}
 	c.telemetry.looked = in.Now
-	v := c.look()
+	v := c.view
 	inv := v.inventory()
 	is := gist(v, inv)
 	if c.telemetry.sent && since < telemetryEvery && is == c.telemetry.was {
@@ -51,7 +51,7 @@ func (c *Cabinet) tell(in swap.Input) {
 		upper := float64(c.board.UpperTemp.N) / 10
 		t.UpperC = &upper
 	}
-	c.send(t)
+	c.add(Send{t})
 }
 
 func alarmName(a swap.Raised) string {

@@ -1,0 +1,244 @@
+package cabinet
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"time"
+
+	"batteryswap/firmware-agent/internal/driver"
+	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/firmware-agent/internal/swap"
+	"batteryswap/protocol"
+)
+
+// buttonWindow is for how long a press of the cabinet's button proves that the
+// rider stands there.
+const buttonWindow = 30 * time.Second
+
+// CoreOptions are what decides for a cabinet needs to know. All functions must
+// return quickly and may not call the cabinet back.
+type CoreOptions struct {
+	Slots int
+	// State is the fold of the journal, with the BOOT of this boot in it.
+	State  swap.Durable
+	Random io.Reader
+	Limits slot.Limits
+	// MaxPulsesPerHour bounds the pulses of any hour of running time.
+	MaxPulsesPerHour int
+	// OutOfService says why no swap may begin, "" when one may: what the journal
+	// and the backend's verdict make of it. nil is never.
+	OutOfService func() protocol.Reason
+	// Codes are the presence codes that the cabinet's screen shows, or showed
+	// last. nil is none.
+	Codes func() []string
+	// Backlog counts the records that are not acknowledged. nil is none.
+	Backlog  func() uint64
+	Software string
+	Log      *slog.Logger
+}
+
+// Core decides everything that a cabinet does, and does nothing itself: a step
+// takes what happened and gives the effects to carry out. It starts no goroutine,
+// waits for nothing and reads no clock. One goroutine drives it.
+type Core struct {
+	o CoreOptions
+
+	machine    *swap.Machine
+	recovery   *swap.Recovery
+	evidence   []slot.Evidence
+	board      driver.CabinetReading
+	boardSeen  bool
+	pressedAt  time.Duration
+	pressed    bool
+	hurried    bool
+	watched    []int
+	rejected   rejections
+	chargeTurn []chargeTurn
+	telemetry  telemetry
+
+	now     time.Duration // of the step
+	effects []Effect      // of the step
+	view    view          // after the last step
+	stats   *stats
+}
+
+// NewCore makes the core of a cabinet at the time now of the agent's monotonic
+// clock.
+func NewCore(o CoreOptions, now time.Duration) (*Core, error) {
+	if o.Slots < 1 || o.Slots > protocol.MaxSlots {
+		return nil, fmt.Errorf("slots: %d, want 1 to %d", o.Slots, protocol.MaxSlots)
+	}
+	if o.State.BootSeq == 0 {
+		return nil, errors.New("state: want the fold of a journal with the BOOT of this boot")
+	}
+	if o.OutOfService == nil {
+		o.OutOfService = func() protocol.Reason { return "" }
+	}
+	if o.Codes == nil {
+		o.Codes = func() []string { return nil }
+	}
+	if o.Backlog == nil {
+		o.Backlog = func() uint64 { return 0 }
+	}
+	c := &Core{
+		o: o, now: now, stats: &stats{},
+		chargeTurn: make([]chargeTurn, o.Slots+1),
+		rejected:   rejections{last: map[string]rejection{}},
+	}
+	for n := 1; n <= o.Slots; n++ {
+		c.evidence = append(c.evidence, slot.New(n, o.Limits))
+	}
+	c.machine, c.recovery = swap.Boot(o.State, o.machine(), now)
+	c.look(c.input(nil))
+	return c, nil
+}
+
+func (o CoreOptions) machine() swap.Limits { return swap.Limits{MaxPulsesPerHour: o.MaxPulsesPerHour} }
+
+// Observe takes what was read of a slot. The next step decides on it.
+func (c *Core) Observe(r slot.Reading) {
+	if r.Slot >= 1 && r.Slot <= len(c.evidence) {
+		c.evidence[r.Slot-1] = c.evidence[r.Slot-1].Observe(r)
+	}
+}
+
+// ObserveBoard takes what the cabinet's own board said.
+func (c *Core) ObserveBoard(r driver.CabinetReading) {
+	c.board, c.boardSeen = r, true
+	if r.Button == slot.Yes {
+		c.pressed, c.pressedAt = true, r.At
+	}
+}
+
+// Step decides on what happened, at the time now of the agent's monotonic clock.
+// Steps come with every input, and with Tick several times a second.
+func (c *Core) Step(now time.Duration, what Input) []Effect {
+	c.now, c.effects = now, nil
+	in := c.input(c.take(what))
+	if c.recovery != nil {
+		// No lock is in reach here: a recovery's effects move none.
+		r, m, effects := c.recovery.Step(c.o.machine(), in)
+		c.recovery = &r
+		if m != nil {
+			c.machine, c.recovery = m, nil
+		}
+		c.do(effects)
+	} else {
+		m, plan := c.machine.Step(in)
+		c.machine = &m
+		c.do(plan.Effects)
+		if p := plan.Pulse; p != nil {
+			c.stats.pulses.Add(1)
+			c.add(Pulse{p.Slot, p.Purpose, c.swapID()})
+		}
+	}
+	c.look(in)
+	c.hurry()
+	c.charge(in)
+	c.tell(in)
+	return c.effects
+}
+
+// take makes an event of an input; nil is none for the machine.
+func (c *Core) take(what Input) swap.Event {
+	switch what := what.(type) {
+	case Command:
+		return c.command(what)
+	case swap.Rejected:
+		c.reject(what)
+	case Charged:
+		c.chargeTurn[what.Slot].under = false
+	case Tick:
+		c.flushRejects()
+	case swap.Event:
+		return what
+	}
+	return nil
+}
+
+// input is what the machine sees now.
+func (c *Core) input(event swap.Event) swap.Input {
+	in := swap.Input{Now: c.now, Event: event, Refuse: c.o.OutOfService()}
+	for _, e := range c.evidence {
+		v := e.View(in.Now)
+		in.Halt = in.Halt || v.Smoke
+		in.Slots = append(in.Slots, v)
+	}
+	fresh := c.boardSeen && in.Now-c.board.At <= c.o.Limits.SensorStale
+	if fresh && (c.board.Smoke == slot.Yes || c.board.EmergencyStop == slot.Yes || c.board.Water == slot.Yes) {
+		in.Halt = true
+	}
+	if in.Halt && in.Refuse == "" {
+		in.Refuse = protocol.ReasonAlarm
+	}
+	return in
+}
+
+// command makes an event of a message; nil for one that only looks, or that is
+// not for a cabinet.
+func (c *Core) command(cmd Command) swap.Event {
+	switch m := cmd.Message.(type) {
+	case protocol.Prepare:
+		e := swap.Prepare{Prepare: m, Present: c.present(m.Presence)}
+		if _, err := io.ReadFull(c.o.Random, e.Random[:]); err != nil {
+			c.o.Log.Error("no nonce", "swap_id", m.SwapID, "err", err)
+			return nil
+		}
+		return e
+	case protocol.Grant:
+		return swap.Grant{Grant: m, Raw: cmd.Raw}
+	case protocol.Cancel:
+		return swap.Cancel{Cancel: m}
+	case protocol.Wish:
+		return swap.Wish{Wish: m}
+	case protocol.InventoryRequest:
+		c.add(Send{protocol.InventoryReport{Slots: c.Inventory()}})
+	default:
+		c.reject(swap.Rejected{Type: m.MessageType(), Why: "unexpected"})
+	}
+	return nil
+}
+
+// present reports whether the rider has proved to stand at the cabinet.
+func (c *Core) present(code string) bool {
+	for _, shown := range c.o.Codes() {
+		if code != "" && code == shown {
+			return true
+		}
+	}
+	return c.pressed && c.now-c.pressedAt <= buttonWindow
+}
+
+// hurry has the slots of a swap read as often as the line allows.
+func (c *Core) hurry() {
+	slots := c.inUse()
+	if on := len(slots) > 0; on != c.hurried || !slices.Equal(slots, c.watched) {
+		c.hurried, c.watched = on, slots
+		c.add(Pace{on, slots})
+	}
+}
+
+// inUse are the slots that a swap may open, or has.
+func (c *Core) inUse() []int {
+	if c.recovery != nil {
+		return c.recovery.Slots()
+	}
+	return c.machine.Slots()
+}
+
+func (c *Core) durable() swap.Durable {
+	if c.recovery != nil {
+		return c.recovery.Durable()
+	}
+	return c.machine.Durable()
+}
+
+func (c *Core) swapID() protocol.SwapID {
+	if o := c.durable().Open; o != nil {
+		return o.SwapID
+	}
+	return ""
+}
