@@ -131,8 +131,7 @@ type Link struct {
 	cancel   context.CancelFunc
 	done     chan struct{}
 
-	shipper *shipper
-	config  int64 // the highest version that was taken in this boot
+	core *Core // belongs to the goroutine of run
 }
 
 // New makes a link. It does nothing until Start.
@@ -140,23 +139,21 @@ func New(opt Options) (*Link, error) {
 	if opt.Connected == nil {
 		opt.Connected = func(bool) {}
 	}
-	if opt.Counted == nil {
-		opt.Counted = func(string, protocol.Type, Result) {}
-	}
+	core := NewCore(opt)
 	l := &Link{
-		opt:      opt,
+		opt:      core.opt,
+		core:     core,
 		in:       make(chan inbound, inboundQueue),
 		out:      make(chan protocol.Message, outboundQueue),
 		appended: make(chan struct{}, 1),
 		done:     make(chan struct{}),
 	}
-	l.shipper = newShipper(opt)
-	will, err := l.seal(protocol.Will{BootID: opt.BootID})
+	will, err := core.seal(protocol.Will{BootID: opt.BootID})
 	if err != nil {
 		return nil, fmt.Errorf("make the link: %w", err)
 	}
 	l.connect = func(ctx context.Context, receive func(inbound)) (pipe, error) {
-		return dial(ctx, opt, will, receive)
+		return dial(ctx, core.opt, will, receive)
 	}
 	return l, nil
 }
@@ -273,17 +270,17 @@ var errLost = errors.New("the connection is lost")
 func (l *Link) serve(ctx context.Context, p pipe) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	l.shipper.greet(time.Now())
+	l.core.Greet(time.Now())
 	for {
 		var err error
-		if m := l.shipper.due(time.Now()); m != nil {
+		if m := l.core.Due(time.Now()); m != nil {
 			err = l.publish(p, m)
 		}
 		if err != nil {
 			return err
 		}
 		again := time.Hour // nothing is due
-		if at := l.shipper.at(); !at.IsZero() {
+		if at := l.core.At(); !at.IsZero() {
 			again = time.Until(at)
 		}
 		timer.Reset(again)
@@ -293,7 +290,7 @@ func (l *Link) serve(ctx context.Context, p pipe) error {
 		case <-p.lost():
 			return errLost
 		case m := <-l.in:
-			l.accept(m)
+			l.core.accept(time.Now(), m)
 		case m := <-l.out:
 			err = l.publish(p, m)
 		case <-l.appended:
@@ -305,29 +302,15 @@ func (l *Link) serve(ctx context.Context, p pipe) error {
 	}
 }
 
-func (l *Link) seal(m protocol.Message) ([]byte, error) {
-	pub := l.opt.DeviceKey.Public().(ed25519.PublicKey)
-	return protocol.Seal(protocol.KeyID(pub), l.opt.DeviceKey, l.opt.CabinetID, m)
-}
-
 // publish hands a message to the broker. An error ends the connection; what
 // cannot be encoded is only told.
 func (l *Link) publish(p pipe, m protocol.Message) error {
 	t := m.MessageType()
-	raw, err := l.seal(m)
+	out, err := l.core.Wrap(m)
 	if err != nil {
-		l.opt.Counted("out", t, ResultFailed)
-		l.opt.Log.Error("a message cannot be sent", "event", "mqtt_encode", "cabinet_id", l.opt.CabinetID, "type", t, "err", err)
 		return nil
 	}
-	channel, qos := protocol.UpRPC, byte(1)
-	switch t {
-	case protocol.TypeLog:
-		channel = protocol.UpLog
-	case protocol.TypeTelemetry:
-		channel, qos = protocol.UpTelemetry, 0
-	}
-	if err := p.publish(protocol.Topic(l.opt.CabinetID, channel), qos, raw); err != nil {
+	if err := p.publish(out.Topic, out.QoS, out.Payload); err != nil {
 		l.opt.Counted("out", t, ResultFailed)
 		return fmt.Errorf("publish %s: %w", t, err)
 	}

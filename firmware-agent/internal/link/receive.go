@@ -14,13 +14,13 @@ const unknownType protocol.Type = "unknown"
 
 // accept verifies a message and hands it on. Whatever is wrong with it is
 // counted and told, and it goes no further.
-func (l *Link) accept(m inbound) {
-	t, result, err := l.judge(m)
-	l.opt.Counted("in", t, result)
+func (c *Core) accept(now time.Time, m inbound) {
+	t, result, err := c.judge(now, m)
+	c.opt.Counted("in", t, result)
 	if result == ResultOK {
 		return
 	}
-	l.opt.Log.Warn("a message is refused", "event", "mqtt_refused", "cabinet_id", l.opt.CabinetID,
+	c.opt.Log.Warn("a message is refused", "event", "mqtt_refused", "cabinet_id", c.opt.CabinetID,
 		"type", t, "reason", string(result), "err", err)
 	switch result {
 	case ResultDropped, ResultStale, ResultUnexpected:
@@ -29,20 +29,20 @@ func (l *Link) accept(m inbound) {
 		if t == unknownType {
 			t = ""
 		}
-		l.opt.Rejected(t, string(result))
+		c.opt.Rejected(t, string(result))
 	}
 }
 
-func (l *Link) judge(m inbound) (protocol.Type, Result, error) {
+func (c *Core) judge(now time.Time, m inbound) (protocol.Type, Result, error) {
 	switch {
 	case m.retained:
 		return unknownType, ResultRetained, nil
-	case m.topic != protocol.Topic(l.opt.CabinetID, protocol.Down):
+	case m.topic != protocol.Topic(c.opt.CabinetID, protocol.Down):
 		return unknownType, ResultForeign, nil
 	case len(m.payload) > protocol.MaxEnvelope:
 		return unknownType, ResultOversized, nil
 	}
-	e, err := protocol.Open(m.payload, l.opt.Keys.Lookup)
+	e, err := protocol.Open(m.payload, c.opt.Keys.Lookup)
 	switch {
 	case errors.Is(err, protocol.ErrUnknownKey):
 		return unknownType, ResultUnknownKey, err
@@ -50,47 +50,47 @@ func (l *Link) judge(m inbound) (protocol.Type, Result, error) {
 		return unknownType, ResultWrongSignature, err
 	case err != nil:
 		return unknownType, ResultMalformed, err
-	case e.CabinetID != l.opt.CabinetID:
+	case e.CabinetID != c.opt.CabinetID:
 		return unknownType, ResultForeign, nil
 	}
 	switch e.Type {
 	case protocol.TypeHelloOK:
-		return answer(e, l.helloOK)
+		return answer(e, now, c.helloOK)
 	case protocol.TypeLogAck:
-		return answer(e, l.logAck)
+		return answer(e, now, c.logAck)
 	case protocol.TypePrepare:
-		return deliver[protocol.Prepare](l, e)
+		return deliver[protocol.Prepare](c, e)
 	case protocol.TypeGrant:
-		return deliver[protocol.Grant](l, e)
+		return deliver[protocol.Grant](c, e)
 	case protocol.TypeCancel:
-		return deliver[protocol.Cancel](l, e)
+		return deliver[protocol.Cancel](c, e)
 	case protocol.TypeWish:
-		return deliver[protocol.Wish](l, e)
+		return deliver[protocol.Wish](c, e)
 	case protocol.TypeInventoryRequest:
-		return deliver[protocol.InventoryRequest](l, e)
+		return deliver[protocol.InventoryRequest](c, e)
 	}
 	return unknownType, ResultUnexpected, fmt.Errorf("type %.20q", e.Type)
 }
 
 // deliver hands a command to the cabinet.
-func deliver[M protocol.Message](l *Link, e protocol.Envelope) (protocol.Type, Result, error) {
+func deliver[M protocol.Message](c *Core, e protocol.Envelope) (protocol.Type, Result, error) {
 	var m M
 	if err := protocol.Decode(e, &m); err != nil {
 		return e.Type, ResultMalformed, err
 	}
-	if !l.opt.Deliver(m, e.Raw) {
+	if !c.opt.Deliver(m, e.Raw) {
 		return e.Type, ResultDropped, nil
 	}
 	return e.Type, ResultOK, nil
 }
 
 // answer decodes a message that the link itself takes.
-func answer[M protocol.Message](e protocol.Envelope, take func(M) error) (protocol.Type, Result, error) {
+func answer[M protocol.Message](e protocol.Envelope, now time.Time, take func(time.Time, M) error) (protocol.Type, Result, error) {
 	var m M
 	if err := protocol.Decode(e, &m); err != nil {
 		return e.Type, ResultMalformed, err
 	}
-	err := take(m)
+	err := take(now, m)
 	switch {
 	case err == nil:
 		return e.Type, ResultOK, nil
@@ -106,31 +106,31 @@ func answer[M protocol.Message](e protocol.Envelope, take func(M) error) (protoc
 // repeated, so that it comes again.
 var errBusy = errors.New("the cabinet is busy")
 
-func (l *Link) helloOK(m protocol.HelloOK) error {
-	if l.opt.Journal == nil || m.BootID != l.opt.BootID || m.Epoch != l.opt.Journal.Position().Epoch {
+func (c *Core) helloOK(now time.Time, m protocol.HelloOK) error {
+	if c.opt.Journal == nil || m.BootID != c.opt.BootID || m.Epoch != c.opt.Journal.Position().Epoch {
 		return errStale
 	}
 	if m.Keys != "" {
 		// Without the new keys the old ones hold, and the log goes on.
-		if err := l.opt.Keys.Update([]byte(m.Keys)); err != nil {
-			l.opt.Log.Error("a new key list is not taken", "event", "key_list", "cabinet_id", l.opt.CabinetID, "err", err)
-			l.opt.Rejected(protocol.TypeHelloOK, "key_list")
+		if err := c.opt.Keys.Update([]byte(m.Keys)); err != nil {
+			c.opt.Log.Error("a new key list is not taken", "event", "key_list", "cabinet_id", c.opt.CabinetID, "err", err)
+			c.opt.Rejected(protocol.TypeHelloOK, "key_list")
 		}
 	}
 	// An old answer that a broker repeats takes no newer configuration back.
-	if m.Config.Version < l.config {
+	if m.Config.Version < c.config {
 		return errStale
 	}
-	if !l.opt.Greeted(m, l.opt.Keys.Version()) {
+	if !c.opt.Greeted(m, c.opt.Keys.Version()) {
 		return errBusy
 	}
-	l.config = m.Config.Version
-	return l.shipper.helloOK(time.Now(), m)
+	c.config = m.Config.Version
+	return c.shipper.helloOK(now, m)
 }
 
-func (l *Link) logAck(m protocol.LogAck) error {
-	if l.opt.Journal == nil {
+func (c *Core) logAck(now time.Time, m protocol.LogAck) error {
+	if c.opt.Journal == nil {
 		return errStale
 	}
-	return l.shipper.logAck(time.Now(), m)
+	return c.shipper.logAck(now, m)
 }
