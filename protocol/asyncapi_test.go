@@ -42,14 +42,15 @@ type ref struct {
 }
 
 type schema struct {
-	Ref         string            `yaml:"$ref"`
-	Type        string            `yaml:"type"`
-	Description string            `yaml:"description"`
-	Properties  map[string]schema `yaml:"properties"`
-	Required    []string          `yaml:"required"`
-	Items       *schema           `yaml:"items"`
-	Enum        []string          `yaml:"enum"`
-	MaxItems    int               `yaml:"maxItems"`
+	Ref                  string            `yaml:"$ref"`
+	Type                 string            `yaml:"type"`
+	Description          string            `yaml:"description"`
+	Properties           map[string]schema `yaml:"properties"`
+	Required             []string          `yaml:"required"`
+	Items                *schema           `yaml:"items"`
+	Enum                 []string          `yaml:"enum"`
+	MaxItems             int               `yaml:"maxItems"`
+	AdditionalProperties *schema           `yaml:"additionalProperties"`
 }
 
 func readAsyncAPI(t *testing.T) asyncAPI {
@@ -167,6 +168,10 @@ func requireType(t *testing.T, doc asyncAPI, at string, s schema, typ reflect.Ty
 	case typ.Kind() == reflect.Struct:
 		requireStruct(t, doc, at, s, typ, used)
 		return
+	case typ.Kind() == reflect.Map:
+		want = "object"
+		require.NotNil(t, s.AdditionalProperties, at)
+		requireType(t, doc, at+"{}", *s.AdditionalProperties, typ.Elem(), used)
 	case typ.Kind() == reflect.Slice:
 		want = "array"
 		require.NotNil(t, s.Items, at)

@@ -145,8 +145,10 @@ func TestLargestFits(t *testing.T) {
 	serial := BatterySerial(strings.Repeat("W", MaxSerialLength))
 	var inv Inventory
 	var slotsOut []int
+	repaired := map[int]int64{}
 	for n := 1; n <= MaxSlots; n++ {
 		slotsOut = append(slotsOut, n)
+		repaired[n] = MaxClearFaults
 		inv = append(inv, SlotState{
 			Slot: n, Door: DoorShut, Closed: true, Presence: HoldsBattery, BatterySerial: serial, Soc: ptr(100), VoltageMV: ptr(100000),
 			CellMaxC: ptr(-100.1), Charging: true, Charged: true, Out: true, AgeMS: ptr(int64(99999999)), SocAgeMS: ptr(int64(99999999)),
@@ -156,7 +158,7 @@ func TestLargestFits(t *testing.T) {
 	for i := range flagged {
 		flagged[i] = serial
 	}
-	config := CabinetConfig{Version: 1 << 40, SlotsOut: slotsOut, FlaggedSerials: flagged}
+	config := CabinetConfig{Version: 1 << 40, SlotsOut: slotsOut, FlaggedSerials: flagged, ClearFaults: repaired}
 	grant, err := Seal("0123456789abcdef", key, exampleCabinet, Grant{
 		Nonce: Nonce{1}, BootID: BootID{1},
 		SwapID: exampleSwap, Kind: KindSwap, RiderRef: RiderRef(strings.Repeat("a", 32)), DepositSlots: []int{47, 48},

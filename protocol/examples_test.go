@@ -50,7 +50,7 @@ func exampleMessages() []Message {
 		},
 		HelloOK{
 			Epoch: epoch, BootID: boot, Verdict: VerdictResume, ResumeSeq: 41, ServerTime: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC),
-			Config: CabinetConfig{Version: 5, OutOfService: true, SlotsOut: []int{3}, FlaggedSerials: []BatterySerial{"BT-0666"}},
+			Config: CabinetConfig{Version: 5, OutOfService: true, SlotsOut: []int{3}, FlaggedSerials: []BatterySerial{"BT-0666"}, ClearFaults: map[int]int64{3: 2}},
 			Keys:   "{…}\nroot …",
 		},
 		Log{Epoch: epoch, MonoMS: 123456, BootSeq: 3, FromSeq: 41, Records: [][]byte{{1, 2, 3}, {4, 5}}, HeadHash: Hash{3}},
@@ -81,7 +81,7 @@ func exampleMessages() []Message {
 func examplePayloads() []Payload {
 	epoch, boot := Epoch{0: 0xe1, 15: 1}, BootID{0: 0xb0, 15: 2}
 	battery := Battery{BatterySerial: exampleFlat, Soc: ptr(31), VoltageMV: ptr(48200), CellMaxC: ptr(33.5)}
-	config := CabinetConfig{Version: 5, OutOfService: true, SlotsOut: []int{3}, FlaggedSerials: []BatterySerial{"BT-0666"}}
+	config := CabinetConfig{Version: 5, OutOfService: true, SlotsOut: []int{3}, FlaggedSerials: []BatterySerial{"BT-0666"}, ClearFaults: map[int]int64{3: 2}}
 	return []Payload{
 		Boot{BootID: boot, Software: "1.0.0", Epoch: epoch, CutBytes: 17, Old: &OldTail{Epoch: Epoch{5}, Seq: 9, Hash: Hash{6}}, Carried: []byte(`{"run_ms":9}`), Out: ReasonOutOfService},
 		Accept{SwapID: exampleSwap, Kind: KindSwap, Nonce: Nonce{9}, BootID: boot, Grant: "{\"v\":1}\ng1 …", Inventory: exampleInventory()},

@@ -35,7 +35,9 @@ const (
 	MaxLogRecords    = 32
 	// MaxFlaggedSerials keeps a cabinet's configuration within a record, beside
 	// all else that a snapshot holds.
-	MaxFlaggedSerials = 100
+	MaxFlaggedSerials = 80
+	// MaxClearFaults bounds how often a slot can be repaired.
+	MaxClearFaults = 999_999_999
 	// MaxSoftware and MaxAlarmLength bound what an agent says of itself, in bytes.
 	MaxSoftware    = 64
 	MaxAlarmLength = 64
@@ -84,8 +86,13 @@ type CabinetConfig struct {
 	Version      int64 `json:"version"`
 	OutOfService bool  `json:"out_of_service,omitempty"`
 	SlotsOut     []int `json:"slots_out,omitempty"`
-	// FlaggedSerials are never accepted from a rider and never dispensed.
+	// FlaggedSerials are of recalled batteries: one that comes in is kept, never
+	// given back, dispensed or charged.
 	FlaggedSerials []BatterySerial `json:"flagged_serials,omitempty"`
+	// ClearFaults counts, for each slot, how often staff said that it is repaired.
+	// A count higher than the one before clears the slot's fault: an agent that
+	// missed configurations in between misses no repair.
+	ClearFaults map[int]int64 `json:"clear_faults,omitempty"`
 }
 
 // Log carries journal records, one batch in flight.
@@ -265,6 +272,14 @@ func (c CabinetConfig) Validate() error {
 	for _, n := range c.SlotsOut {
 		if n < 1 || n > MaxSlots {
 			return fmt.Errorf("slots_out: slot %d: want 1 to %d", n, MaxSlots)
+		}
+	}
+	for n, count := range c.ClearFaults {
+		if n < 1 || n > MaxSlots {
+			return fmt.Errorf("clear_faults: slot %d: want 1 to %d", n, MaxSlots)
+		}
+		if count < 1 || count > MaxClearFaults {
+			return fmt.Errorf("clear_faults: slot %d: count is %d, want 1 to %d", n, count, MaxClearFaults)
 		}
 	}
 	if len(c.FlaggedSerials) > MaxFlaggedSerials {

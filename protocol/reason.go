@@ -32,7 +32,7 @@ const (
 const (
 	ReasonNotPluggedIn     Reason = "not_plugged_in" // presence without a serial
 	ReasonNotExpected      Reason = "not_expected"   // not a battery this rider has
-	ReasonFlagged          Reason = "flagged"        // recalled or in quarantine
+	ReasonFlagged          Reason = "flagged"        // recalled: it is kept
 	ReasonTooHot           Reason = "too_hot"        // or too cold: outside plausible limits
 	ReasonVoltage          Reason = "implausible_voltage"
 	ReasonSensorsDisagree  Reason = "sensors_disagree"   // presence switch and serial contradict

@@ -55,6 +55,10 @@ func TestSnapshotFits(t *testing.T) {
 	for n := range maxForced {
 		d.Forced = append(d.Forced, Kept{Slot: 40 + n, Presence: protocol.HoldsBattery, Serial: serial(n)})
 	}
+	d.Config.ClearFaults = map[int]int64{}
+	for n := range protocol.MaxSlots {
+		d.Config.ClearFaults[n+1] = protocol.MaxClearFaults
+	}
 	for n := range protocol.MaxFlaggedSerials {
 		d.Config.FlaggedSerials = append(d.Config.FlaggedSerials, serial(n))
 	}

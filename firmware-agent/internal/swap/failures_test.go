@@ -74,10 +74,19 @@ func TestFailure06And07DepositDoorJams(t *testing.T) {
 	require.Len(t, r.pulses, 4)
 	r.restart()
 	require.True(t, r.durable().Alarmed(protocol.AlarmSlotFault, 2), "a restart repairs no lock")
-	// Staff take both slots out and, once repaired, in again.
+	// Staff say that both are repaired; a repair of long ago repairs nothing new.
 	r.event(Configure{Config: protocol.CabinetConfig{Version: 1, SlotsOut: []int{1, 2}}})
 	r.event(Configure{Config: protocol.CabinetConfig{Version: 2}})
+	require.Len(t, r.durable().Alarms, 2, "in service again is not repaired")
+	r.event(Configure{Config: protocol.CabinetConfig{Version: 5, ClearFaults: map[int]int64{1: 3, 2: 1}}})
 	require.Empty(t, r.durable().Alarms)
+	r.box(2).jam = 0
+	r.start(2, protocol.KindSwap)
+	require.Equal(t, 2, r.deposit(flat("R1")))
+	r.take(protocol.PurposeDispense)
+	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
+	r.event(Configure{Config: protocol.CabinetConfig{Version: 6, ClearFaults: map[int]int64{1: 3, 2: 2}}})
+	require.True(t, r.durable().Alarmed(protocol.AlarmSlotFault, 1))
 }
 
 func TestFailure08LockContradictsDoor(t *testing.T) {
@@ -217,6 +226,45 @@ func TestFailure13WalkedAway(t *testing.T) {
 	require.Len(t, r.pulses, 1)
 }
 
+// TestFailure35Recalled: a recalled battery that comes in stays in, whatever
+// becomes of the swap, and is not given out. Its rider gets another for it.
+func TestFailure35Recalled(t *testing.T) {
+	recall := func(t *testing.T) *rig {
+		r := usual(t)
+		r.event(Configure{Config: protocol.CabinetConfig{Version: 1, FlaggedSerials: []protocol.BatterySerial{"R2", "X9"}}})
+		r.start(1, protocol.KindSwap, "R1", "R2")
+		return r
+	}
+	barred := func(r *rig, n int) bool { return r.durable().Barred(r.ev[n-1].View(r.now)) }
+
+	r := recall(t)
+	n := r.deposit(flat("R2"))
+	r.take(protocol.PurposeDispense)
+	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
+	require.True(t, barred(r, n))
+
+	r = recall(t) // nothing can be dispensed: owed, not given back
+	r.box(3).jam, r.box(4).jam = jammed, jammed
+	n = r.deposit(flat("R2"))
+	c := r.closed()
+	require.Equal(t, protocol.OutcomeDepositedOwed, c.Outcome, "%s", r)
+	require.Zero(t, r.intents(protocol.PurposeReturn))
+	require.True(t, barred(r, n))
+
+	for name, b := range map[string]*battery{"somebody else's": flat("X9"), "too hot": {}} { // held
+		r = recall(t)
+		if name == "too hot" {
+			*b = *flat("R2")
+			b.hot = true
+		}
+		n = r.deposit(b)
+		c = r.closed()
+		require.Equal(t, protocol.OutcomeReview, c.Outcome, "%s: %s", name, r)
+		require.Zero(t, r.intents(protocol.PurposeReturn), name)
+		require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, n), name)
+	}
+}
+
 // TestFailure14To16NotAccepted: returned in the same slot, or held.
 func TestFailure14To16NotAccepted(t *testing.T) {
 	hot := flat("R1")
@@ -229,13 +277,11 @@ func TestFailure14To16NotAccepted(t *testing.T) {
 		{"somebody else's", flat("X9"), protocol.ReasonNotExpected},
 		{"the serial of one that is inside", flat("C4"), protocol.ReasonSameSerialTwice},
 		{"too hot", hot, protocol.ReasonTooHot},
-		{"recalled", flat("R2"), protocol.ReasonFlagged},
 	}
 	for _, c := range cases {
 		for _, taken := range []bool{true, false} {
 			r := usual(t)
-			r.event(Configure{Config: protocol.CabinetConfig{Version: 1, FlaggedSerials: []protocol.BatterySerial{"R2"}}})
-			r.start(1, protocol.KindSwap, "R1", "R2", "C4")
+			r.start(1, protocol.KindSwap, "R1", "C4")
 			b := *c.b
 			r.deposit(&b)
 			n := r.opened(protocol.PurposeReturn)

@@ -142,11 +142,12 @@ func (m *Machine) advanceVerify() {
 }
 
 // refused journals that the battery is not accepted and gives it back once. A
-// door that closed late is not opened again: nobody knows who stands there.
+// door that closed late is not opened again: nobody knows who stands there. Nor
+// is one with a recalled battery: it stays.
 func (m *Machine) refused(v slot.View, dep protocol.Deposit) {
 	m.append(dep)
 	stuck := m.act.purpose == protocol.PurposeReopen && !m.door(v.Slot).opened
-	if m.late(v) || stuck || !m.open(v, protocol.PurposeReturn) {
+	if m.late(v) || stuck || m.durable.flagged(v.Serial) || !m.open(v, protocol.PurposeReturn) {
 		m.finish(dep.Reason)
 		return
 	}
@@ -209,13 +210,14 @@ func (m *Machine) worse(v slot.View) bool {
 	return d != nil && d.Soc != nil && *v.Battery.Soc < *d.Soc
 }
 
-// nothingToDispense gives the rider's own battery back, if there is one.
+// nothingToDispense gives the rider's own battery back, if there is one. One
+// that was recalled stays, and the rider is owed another.
 func (m *Machine) nothingToDispense() {
 	why := m.whyNot(protocol.ReasonNoChargedBattery)
 	if len(m.durable.Open.pulsed(protocol.PurposeDispense)) > 0 {
 		why = m.whyNot(protocol.ReasonDoorDidNotOpen)
 	}
-	if d := m.durable.Open.Deposit; d != nil && m.open(m.in.view(d.Slot), protocol.PurposeReturn) {
+	if d := m.durable.Open.Deposit; d != nil && !m.durable.flagged(d.Serial) && m.open(m.in.view(d.Slot), protocol.PurposeReturn) {
 		m.reason = why
 		return
 	}

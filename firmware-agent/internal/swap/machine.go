@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -196,8 +197,8 @@ func (c *core) wish(w Wish) {
 	}
 }
 
-// configure journals a newer configuration or key list. A slot that staff take
-// back into service has its fault cleared.
+// configure journals a newer configuration or key list. A slot that staff say is
+// repaired has its fault cleared.
 func (c *core) configure(ev Configure) {
 	newer := ev.Config.Version > c.durable.Config.Version
 	switch {
@@ -212,8 +213,8 @@ func (c *core) configure(ev Configure) {
 	}
 	cfg := c.durable.Config
 	if newer {
-		for _, n := range cfg.SlotsOut {
-			if !slices.Contains(ev.Config.SlotsOut, n) {
+		for _, n := range slices.Sorted(maps.Keys(ev.Config.ClearFaults)) {
+			if ev.Config.ClearFaults[n] > cfg.ClearFaults[n] {
 				c.clear(protocol.AlarmSlotFault, n)
 			}
 		}

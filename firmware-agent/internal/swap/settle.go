@@ -157,7 +157,7 @@ func (c *core) verify(v slot.View, restart bool) (protocol.Deposit, bool) {
 // refuses says why the cabinet does not take this battery from this rider.
 func (c *core) refuses(v slot.View) protocol.Reason {
 	switch {
-	case c.durable.flagged(v.Serial):
+	case !slices.Contains(c.durable.Open.Expect, v.Serial) && c.durable.flagged(v.Serial):
 		return protocol.ReasonFlagged
 	case !slices.Contains(c.durable.Open.Expect, v.Serial):
 		return protocol.ReasonNotExpected
