@@ -108,6 +108,7 @@ func (b *Board) tick(at time.Duration) {
 	for _, s := range b.slots {
 		s.tick(at)
 	}
+	b.own.tick(at)
 }
 
 // Answer is what goes back on the wire for a frame that ended at a time: nothing

@@ -333,6 +333,83 @@ func TestHeatAndSmokeSwitchChargingOff(t *testing.T) {
 	require.False(t, b.image(2).Fast.Faults.Has(slotboard.SlotOverTemp))
 }
 
+func TestABoardWithoutProtectionWaitsForItsMaster(t *testing.T) {
+	b := newBench(t)
+	require.NoError(t, b.world.SetFault(b.at, cabinetID, 2, world.NoProtection, world.Setting{}))
+	require.NoError(t, b.write(2, slotboard.HoldCharge, 1))
+	require.NoError(t, b.world.ChangeBattery(b.at, serialB2, func(x *world.Battery) { x.TempDeciC = 650 }))
+	b.pass(time.Second)
+	require.True(t, b.image(2).Fast.Status.Has(slotboard.Charging))
+	require.True(t, b.image(2).Fast.Faults.Has(slotboard.SlotOverTemp|slotboard.ChargeOverTemp), "it says what it sees")
+	require.NoError(t, b.write(2, slotboard.HoldCharge, 0))
+	require.False(t, b.image(2).Fast.Status.Has(slotboard.Charging))
+}
+
+func TestContactorAndEmergencyStop(t *testing.T) {
+	b := newBench(t)
+	contactor := func() (holding uint16, closed bool) {
+		r, err := b.ask(modbus.Request{Unit: slotboard.CabinetUnit, Function: modbus.ReadHolding, Address: slotboard.HoldContactor, Count: 1})
+		require.NoError(t, err)
+		in, err := b.ask(modbus.Request{Unit: slotboard.CabinetUnit, Function: modbus.ReadInput, Count: slotboard.CabinetCount})
+		require.NoError(t, err)
+		return r.Registers[0], slotboard.CabinetStatus(in.Registers[0]).Has(slotboard.ContactorClosed)
+	}
+	charging := func() bool { return b.image(2).Fast.Status.Has(slotboard.Charging) }
+	require.NoError(t, b.world.SetFault(b.at, cabinetID, 2, world.StuckCharger, world.Setting{}))
+	require.True(t, charging(), "current flows though it is off")
+	require.NoError(t, b.write(slotboard.CabinetUnit, slotboard.HoldContactor, 0))
+	require.False(t, charging())
+	require.NoError(t, b.write(slotboard.CabinetUnit, slotboard.HoldContactor, 1))
+	require.True(t, charging())
+
+	require.NoError(t, b.world.SetCabinet(b.at, cabinetID, func(c *world.CabinetSensors) { c.EmergencyStop = true }))
+	b.pass(idle)
+	holding, closed := contactor()
+	require.Zero(t, holding)
+	require.False(t, closed)
+	require.NoError(t, b.write(slotboard.CabinetUnit, slotboard.HoldContactor, 1))
+	require.False(t, charging(), "the stop has wires of its own")
+	require.NoError(t, b.world.SetCabinet(b.at, cabinetID, func(c *world.CabinetSensors) { c.EmergencyStop = false }))
+	b.pass(time.Second)
+	_, closed = contactor()
+	require.False(t, closed, "it takes a new command")
+	require.NoError(t, b.write(slotboard.CabinetUnit, slotboard.HoldContactor, 1))
+	require.True(t, charging())
+}
+
+func TestABatteryThatFallsSilentWhileItIsCharged(t *testing.T) {
+	b := newBench(t)
+	require.NoError(t, b.write(2, slotboard.HoldCharge, 1))
+	require.NoError(t, b.world.SetFault(b.at, cabinetID, 2, world.LostTemperature, world.Setting{}))
+	s := b.image(2)
+	require.Equal(t, slotboard.Value{}, s.Fast.CellMax)
+	require.True(t, s.Fast.SocPermille.Known)
+	require.NoError(t, b.world.SetFault(b.at, cabinetID, 2, world.SilentBattery, world.Setting{}))
+	b.pass(5 * time.Second)
+	s = b.image(2)
+	require.Equal(t, slotboard.Value{}, s.Fast.SocPermille)
+	require.Equal(t, slotboard.Value{}, s.Fast.CurrentMA)
+	require.Positive(t, s.Fast.ChargerMA.N, "the charger measures its own current")
+	require.True(t, s.Fast.Status.Has(slotboard.Charging|slotboard.BatteryPresent))
+	require.False(t, s.Fast.Status.Has(slotboard.BatteryLink))
+	require.True(t, s.Fast.Faults.Has(slotboard.BatteryTimeout))
+}
+
+func TestChargeLimitsAndFan(t *testing.T) {
+	b := newBench(t)
+	require.NoError(t, b.write(2, slotboard.HoldCharge, 1))
+	require.NoError(t, b.write(2, slotboard.HoldAmpLimit, 250))
+	require.Equal(t, slotboard.Known(2_500), b.image(2).Fast.CurrentMA)
+	require.NoError(t, b.write(2, slotboard.HoldVoltLimit, 500))
+	require.Equal(t, slotboard.Known(0), b.image(2).Fast.CurrentMA)
+	require.False(t, b.image(2).Fast.Status.Has(slotboard.FanOn))
+	b.world.SetWeather(b.at, world.Weather{MeanDeciC: 400})
+	b.pass(time.Hour)
+	require.True(t, b.image(2).Fast.Status.Has(slotboard.FanOn), "above 30 °C, by itself")
+	require.NoError(t, b.write(2, slotboard.HoldFan, 1))
+	require.False(t, b.image(2).Fast.Status.Has(slotboard.FanOn))
+}
+
 func TestForcedDoorIsAFault(t *testing.T) {
 	b := newBench(t)
 	require.NoError(t, b.world.ForceDoor(b.at, "thief", cabinetID, 2))

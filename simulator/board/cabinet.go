@@ -25,12 +25,37 @@ func newCabinetUnit(w *world.World, cabinet string, at time.Duration) *cabinetUn
 	return u
 }
 
-func (u *cabinetUnit) number() int         { return 0 }
-func (u *cabinetUnit) tick(time.Duration)  {}
+func (u *cabinetUnit) number() int         { return world.CabinetBoard }
 func (u *cabinetUnit) heard(time.Duration) {}
 
+// fanAbove is the temperature above which the cabinet's fan runs by itself, in
+// 0.1 °C.
+const fanAbove = 350
+
+// tick switches the fan, and forgets that the contactor was switched on when it
+// has opened: it closes again only by a new command.
+func (u *cabinetUnit) tick(at time.Duration) {
+	if _, frozen := u.world.Strikes(u.cabinet, world.CabinetBoard, world.FrozenBoard); frozen {
+		return
+	}
+	c, err := u.world.SenseCabinet(at, u.cabinet)
+	if err != nil {
+		return // the cabinet exists: New asked for its slots
+	}
+	if !c.ContactorClosed {
+		u.holding[slotboard.HoldContactor] = 0
+	}
+	fan := u.holding[slotboard.HoldCabinetFan] == 2
+	if u.holding[slotboard.HoldCabinetFan] == 0 {
+		fan = c.UpperTempDeciC > fanAbove
+	}
+	if fan != c.FanOn {
+		u.change(at, func(c *world.CabinetSensors) { c.FanOn = fan })
+	}
+}
+
 func (u *cabinetUnit) answer(at time.Duration, q modbus.Request) (modbus.Reply, func(time.Duration), error) {
-	_, frozen := u.world.Strikes(u.cabinet, 0, world.FrozenBoard)
+	_, frozen := u.world.Strikes(u.cabinet, world.CabinetBoard, world.FrozenBoard)
 	if !frozen {
 		u.frozen = nil
 	}
@@ -131,7 +156,7 @@ func (u *cabinetUnit) image(at time.Duration) [slotboard.CabinetInputs]uint16 {
 		slotboard.MainDoorOpen:    c.MainDoorOpen,
 		slotboard.CabinetSmoke:    c.Smoke,
 		slotboard.Water:           c.Water,
-		slotboard.CabinetFan:      u.holding[slotboard.HoldCabinetFan] == 2,
+		slotboard.CabinetFan:      c.FanOn,
 		slotboard.CabinetLight:    u.holding[slotboard.HoldCabinetLight] == 1,
 		slotboard.BackupInUse:     c.BackupInUse,
 		slotboard.Tilt:            c.Tilt,

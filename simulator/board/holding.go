@@ -6,6 +6,13 @@ import (
 
 	"batteryswap/protocol/modbus"
 	"batteryswap/protocol/slotboard"
+	"batteryswap/simulator/world"
+)
+
+// Units of the charge limits, in mV and mA.
+const (
+	deciVolt = 100
+	centiAmp = 10
 )
 
 // coilCount is the number of coils: fan, heater, charging enabled.
@@ -120,6 +127,12 @@ func (u *slotUnit) set(at time.Duration, address, value uint16) func(time.Durati
 		u.unprotected = at + unprotectedFor
 	case slotboard.HoldIdentityAck:
 		u.unacked = false
+	case slotboard.HoldVoltLimit, slotboard.HoldAmpLimit:
+		u.holding[address] = value
+		// The slot exists: New counted them.
+		_ = u.world.LimitCharger(at, u.cabinet, u.slot, world.ChargeLimits{
+			MV: int(u.holding[slotboard.HoldVoltLimit]) * deciVolt, MA: int(u.holding[slotboard.HoldAmpLimit]) * centiAmp,
+		})
 	case slotboard.HoldFaultClear:
 		u.faults &^= slotboard.Fault(uint32(value) << 16)
 		if u.faults&slotboard.LockJam == 0 {

@@ -10,7 +10,7 @@ import (
 // image is everything that a slot's input registers say at one instant.
 func (u *slotUnit) image(at time.Duration) slotboard.Slot {
 	s := u.sense(at)
-	fitted := slotboard.Status(0xFFFF) &^ (slotboard.HeaterOn | slotboard.AntiTheft)
+	fitted := slotboard.Status(0xFFFF) &^ slotboard.AntiTheft
 	if u.withoutBolt {
 		fitted &^= slotboard.BoltLocked
 	}
@@ -52,6 +52,7 @@ func (u *slotUnit) status(s world.Sensed) slotboard.Status {
 		slotboard.Full:            s.Battery != nil && s.Battery.SocPermille >= fullPermille,
 		slotboard.Smoke:           s.Smoke,
 		slotboard.FanOn:           u.fanOn(s),
+		slotboard.HeaterOn:        u.heaterOn(s),
 		slotboard.ChargeEnabled:   u.holding[slotboard.HoldCharge] == 1,
 		slotboard.WatchdogTripped: u.tripped,
 		slotboard.IdentityChanged: u.unacked,
@@ -68,6 +69,16 @@ func (u *slotUnit) fanOn(s world.Sensed) bool {
 	switch u.holding[slotboard.HoldFan] {
 	case 0:
 		return s.AirDeciC > int(int16(u.holding[slotboard.HoldFanTemp]))
+	case 2:
+		return true
+	}
+	return false
+}
+
+func (u *slotUnit) heaterOn(s world.Sensed) bool {
+	switch u.holding[slotboard.HoldHeater] {
+	case 0:
+		return s.AirDeciC < int(int16(u.holding[slotboard.HoldHeaterTemp]))
 	case 2:
 		return true
 	}
@@ -95,7 +106,9 @@ func describe(s world.Sensed, slot *slotboard.Slot) {
 	slot.Fast.SocPermille = n(b.SocPermille)
 	slot.Fast.VoltageMV = n(b.VoltageMV())
 	slot.Fast.CurrentMA = n(s.CurrentMA)
-	slot.Fast.CellMax, slot.Fast.CellMin = n(b.TempDeciC), n(b.TempDeciC-5)
+	if !b.NoTemp {
+		slot.Fast.CellMax, slot.Fast.CellMin = n(b.TempDeciC), n(b.TempDeciC-5)
+	}
 	slot.Identity.Serial = b.Serial
 	slot.Identity.Protocol = n(1)
 	slot.Identity.Software, slot.Identity.Hardware, slot.Identity.Chemistry = n(0x21), n(3), n(2)

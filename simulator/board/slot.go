@@ -21,6 +21,8 @@ const (
 	doorLeftOpen     = 2 * time.Minute
 	batterySilent    = 3 * time.Second
 	overTempDeciC    = 600
+	chargeTooHot     = 650 // 0.1 °C; what the battery's own electronics call too hot to charge
+	chargeTooCold    = 0
 	jammedAfter      = 3 // lock commands without feedback, one after the other
 	unprotectedFor   = 10 * time.Second
 	chargeCurrentMax = 200 // mA; above it charging current flows
@@ -28,6 +30,10 @@ const (
 	taperPermille    = 900
 	fastChargerMV    = 69_000
 )
+
+// batteryFaults are the protections of the battery that are simulated. The board
+// repeats what the battery says: they go when their cause goes.
+const batteryFaults = slotboard.ChargeOverTemp | slotboard.ChargeUnderTemp
 
 // slotUnit is one slot's board.
 type slotUnit struct {
@@ -53,6 +59,8 @@ type slotUnit struct {
 	openSince time.Duration // never while < 0
 	muteSince time.Duration // never while < 0
 	wasOpen   bool
+
+	fanIs, heaterIs bool // as switched last
 
 	frozen []uint16 // the image when it froze
 }
@@ -112,6 +120,7 @@ func (u *slotUnit) tick(at time.Duration) {
 	}
 	s := u.sense(at)
 	u.watch(at)
+	u.air(at, s)
 	u.identify(s)
 	u.followLock(at, s)
 	u.judge(at, s)
@@ -128,6 +137,17 @@ func (u *slotUnit) watch(at time.Duration) {
 		u.tripped = true
 		u.charge(at, false)
 	}
+}
+
+// air switches fan and heater.
+func (u *slotUnit) air(at time.Duration, s world.Sensed) {
+	fan, heater := u.fanOn(s), u.heaterOn(s)
+	if fan == u.fanIs && heater == u.heaterIs {
+		return
+	}
+	u.fanIs, u.heaterIs = fan, heater
+	// The slot exists: New counted them.
+	_ = u.world.SwitchAir(at, u.cabinet, u.slot, fan, heater)
 }
 
 // identify counts changes of presence or of the battery's code.
@@ -162,12 +182,17 @@ func (u *slotUnit) followLock(at time.Duration, s world.Sensed) {
 func (u *slotUnit) judge(at time.Duration, s world.Sensed) {
 	since(&u.openSince, at, s.DoorOpen)
 	since(&u.muteSince, at, s.Present && s.Battery == nil)
-	hot := s.AirDeciC >= overTempDeciC || (s.Battery != nil && s.Battery.TempDeciC >= overTempDeciC)
+	known := s.Battery != nil && !s.Battery.NoTemp
+	hot := s.AirDeciC >= overTempDeciC || known && s.Battery.TempDeciC >= overTempDeciC
 	if s.DoorOpen && !u.wasOpen && u.lock.Result != slotboard.LockOpening && u.lock.Result != slotboard.LockOpened {
 		u.faults |= slotboard.DoorForced
 	}
 	u.wasOpen = s.DoorOpen
+	u.faults &^= batteryFaults
 	for fault, cause := range map[slotboard.Fault]bool{
+		slotboard.ChargeOverTemp:  known && s.Battery.TempDeciC >= chargeTooHot,
+		slotboard.ChargeUnderTemp: known && s.Battery.TempDeciC < chargeTooCold && s.CurrentMA > 0,
+
 		slotboard.LockJam:        u.noReply >= jammedAfter,
 		slotboard.DoorLeftOpen:   u.openSince >= 0 && at-u.openSince > doorLeftOpen,
 		slotboard.BatteryTimeout: u.muteSince >= 0 && at-u.muteSince > batterySilent,
@@ -179,7 +204,8 @@ func (u *slotUnit) judge(at time.Duration, s world.Sensed) {
 			u.faults |= fault
 		}
 	}
-	if (hot || s.Smoke) && u.holding[slotboard.HoldCharge] == 1 {
+	_, helpless := u.world.Strikes(u.cabinet, u.slot, world.NoProtection)
+	if (hot || s.Smoke) && !helpless && u.holding[slotboard.HoldCharge] == 1 {
 		u.charge(at, false)
 	}
 }

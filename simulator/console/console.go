@@ -47,9 +47,16 @@ open SLOT                     pull the door; a locked one with the mechanical ke
 plug SLOT, unplug SLOT        the cable of the battery inside
 button                        press the rider's button
 status                        every slot as it really is
-fault NAME SLOT [COUNT|DELAY] break something (slot 0: the cabinet's own board), e.g. fault stuck_lock 3
+fault NAME SLOT [COUNT|DELAY] break something (slot 0: the cabinet's own board; meter, climate), e.g. fault stuck_lock 3
 mend NAME SLOT                mend it
 faults                        what can be broken
+heat SLOT CELSIUS             the battery inside has this temperature, whatever happens; 0: it settles again
+soc SLOT PERCENT              the battery inside is charged so far
+smoke on|off, water on|off    the cabinet's own detectors
+stop on|off                   press the emergency stop, release it
+key on|off                    turn the maintenance key
+supply PERCENT                the mains are so high
+weather MEAN [SWING]          °C outside, and how much more in the afternoon and less at night
 vanish, return                pull the serial adapter out, put it back
 cabinet ID COMMAND            the same for one cabinet of several`
 
@@ -85,6 +92,12 @@ func (c *Console) Do(line string) (string, error) {
 		return c.plug(cabinetID, words[0])
 	case "fault", "mend":
 		return c.fault(cabinetID, words)
+	case "smoke", "water", "stop", "key":
+		return "", c.input(cabinetID, words)
+	case "supply":
+		return "", c.supply(cabinetID, words)
+	case "weather":
+		return "", c.weather(words)
 	}
 	return c.act(cabinetID, words)
 }
@@ -112,6 +125,8 @@ func (c *Console) act(cabinetID string, words []string) (string, error) {
 		"plug": func(slot int, _ []string) (string, error) {
 			return "", c.World.Plug(c.Now(), c.Person, cabinetID, slot, true)
 		},
+		"heat": func(slot int, rest []string) (string, error) { return "", c.heat(cabinetID, slot, rest) },
+		"soc":  func(slot int, rest []string) (string, error) { return "", c.soc(cabinetID, slot, rest) },
 		"unplug": func(slot int, _ []string) (string, error) {
 			return "", c.World.Plug(c.Now(), c.Person, cabinetID, slot, false)
 		},
@@ -185,9 +200,9 @@ func (c *Console) fault(cabinetID string, words []string) (string, error) {
 	if len(words) < 3 {
 		return "", fmt.Errorf("%w: %s NAME SLOT; faults lists the names", ErrUsage, words[0])
 	}
-	slot, err := strconv.Atoi(words[2])
+	slot, err := device(words[2])
 	if err != nil {
-		return "", fmt.Errorf("%w: slot %q is no number", ErrUsage, words[2])
+		return "", err
 	}
 	name := world.Fault(words[1])
 	if words[0] == "mend" {

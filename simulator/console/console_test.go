@@ -83,6 +83,46 @@ func TestFaultsByName(t *testing.T) {
 	require.ErrorIs(t, err, console.ErrUsage)
 }
 
+func TestSurroundingsByCommands(t *testing.T) {
+	c := newConsole(t)
+	status := func() string { return c.Status("hb-0001") }
+	do := func(line string) {
+		t.Helper()
+		_, err := c.Do(line)
+		require.NoError(t, err, line)
+	}
+	for _, step := range []struct{ line, shows string }{
+		{"smoke on", "SMOKE"},
+		{"water on", "WATER"},
+		{"key on", "maintenance key turned"},
+		{"supply 75%", "on the backup supply"},
+		{"weather 38.5 6", "outside 3"},
+		{"heat 2 61.5", "61.5 °C"},
+		{"soc 2 20", "20 %"},
+		{"fault dead_board meter", "meter [dead_board]"},
+		{"fault stuck_contactor board", "board [stuck_contactor]"},
+		{"mend stuck_contactor 0", "contactor closed"},
+		{"stop on", "EMERGENCY STOP pressed"},
+		{"status", "contactor open"},
+	} {
+		do(step.line)
+		require.Contains(t, status(), step.shows, step.line)
+	}
+	do("smoke off")
+	require.NotContains(t, status(), "SMOKE")
+	for _, line := range []string{
+		"smoke", "smoke perhaps", "supply", "supply 900", "weather hot", "weather 20 90", "heat 2", "heat 2 900", "soc 2 101",
+		"fault dead_board roof", "fault dead_board -1",
+	} {
+		_, err := c.Do(line)
+		require.ErrorIs(t, err, console.ErrUsage, line)
+	}
+	_, err := c.Do("heat 1 60")
+	require.ErrorIs(t, err, world.ErrSlotEmpty)
+	_, err = c.Do("soc 7 60")
+	require.ErrorIs(t, err, world.ErrNoSuchPlace)
+}
+
 func faults(t *testing.T, c *console.Console) string {
 	t.Helper()
 	names, err := c.Do("faults")

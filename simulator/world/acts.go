@@ -213,6 +213,33 @@ func (w *World) SwitchCharger(at time.Duration, cabinetID string, number int, on
 	return nil
 }
 
+// ChargeLimits bound what a slot's charger gives; 0 is the battery's own limit.
+type ChargeLimits struct {
+	MV, MA int
+}
+
+// LimitCharger sets what a slot's charger gives at most.
+func (w *World) LimitCharger(at time.Duration, cabinetID string, number int, limits ChargeLimits) error {
+	s, err := w.begin(at, cabinetID, number)
+	defer w.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("limit a charger: %w", err)
+	}
+	s.limits = limits
+	return nil
+}
+
+// SwitchAir switches fan and heater of a slot.
+func (w *World) SwitchAir(at time.Duration, cabinetID string, number int, fan, heater bool) error {
+	s, err := w.begin(at, cabinetID, number)
+	defer w.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("switch fan and heater: %w", err)
+	}
+	s.fanOn, s.heaterOn = fan, heater
+	return nil
+}
+
 // buttonStays is how long the button's relay holds after a press.
 const buttonStays = 2 * time.Second
 

@@ -9,16 +9,11 @@ import (
 
 // A battery: 17 cells in series, 20 Ah, as couriers' e-bikes carry.
 const (
-	Cells             = 17
-	CapacityMAH       = 20_000
-	fastMA            = 10_000 // below taperFromPermille
-	taperMA           = 5_000
-	taperFromPermille = 900
-	emptyCellMV       = 3_200
-	cellSpanMV        = 950
-	roomDeciC         = 250
-	chargingWarmsBy   = 80.0  // 0.1 °C above the air, while charging
-	settleSeconds     = 900.0 // time constant of a battery's temperature
+	Cells       = 17
+	CapacityMAH = 20_000
+	emptyCellMV = 3_200
+	cellSpanMV  = 950
+	fullSoc     = 1000.0 // 0.1 %
 )
 
 // Battery is a battery as it is, or as its own electronics report it.
@@ -30,6 +25,8 @@ type Battery struct {
 	TempDeciC   int
 	// Mute: the battery's own electronics do not answer, though it is plugged.
 	Mute bool
+	// NoTemp: its electronics answer but do not know its temperature.
+	NoTemp bool
 }
 
 // SocPercent is the state of charge as people read it.
@@ -48,6 +45,7 @@ type battery struct {
 	cycles int
 	temp   float64 // 0.1 °C
 	heated bool    // temp was set by an act and stays
+	vents  bool    // it gives off smoke
 	mute   bool
 	// Where it is: in a slot, or in somebody's hands, or nowhere yet.
 	cabinet string
@@ -60,36 +58,6 @@ func (b *battery) report() Battery {
 		Serial: b.serial, SocPermille: int(b.soc), SohPercent: b.soh, Cycles: b.cycles,
 		TempDeciC: int(math.Round(b.temp)), Mute: b.mute,
 	}
-}
-
-// settle lets seconds (of physics) pass with current mA flowing in.
-func (b *battery) settle(seconds float64, current int) {
-	b.soc = math.Min(1000, b.soc+seconds/3600*float64(current)/CapacityMAH*1000)
-	if b.heated {
-		return
-	}
-	target := float64(roomDeciC)
-	if current > 0 {
-		target += chargingWarmsBy
-	}
-	b.temp += (target - b.temp) * (1 - math.Exp(-seconds/settleSeconds))
-}
-
-// current is what flows into the slot's battery, in mA.
-func (s *slot) current(c *cabinet) int {
-	on := s.chargeOn || s.faults.on(StuckCharger)
-	if !on || !s.linked() || !c.sensors.ContactorClosed || s.held.soc >= 1000 {
-		return 0
-	}
-	if s.held.soc >= taperFromPermille {
-		return taperMA
-	}
-	return fastMA
-}
-
-// linked: the slot's connector reaches the battery's electronics and its cells.
-func (s *slot) linked() bool {
-	return s.held != nil && s.plugged && !s.held.mute && !s.faults.on(DeadLink)
 }
 
 // PutInSlot makes a new battery inside a slot, plugged in, without opening a
@@ -141,7 +109,7 @@ func (w *World) makeBattery(b Battery) (*battery, error) {
 		made.soh = 100
 	}
 	if made.temp == 0 {
-		made.temp = roomDeciC
+		made.temp = w.outside()
 	}
 	w.batteries[b.Serial] = made
 	return made, nil
@@ -168,6 +136,7 @@ func (w *World) ChangeBattery(at time.Duration, serial string, change func(*Batt
 		if b.heated {
 			b.temp = float64(is.TempDeciC)
 		}
+		w.fire = w.fire || b.burns()
 	}
 	b.soh, b.cycles = is.SohPercent, is.Cycles
 	if is.Mute != was.Mute {

@@ -5,7 +5,7 @@ import "time"
 // Kind says what happened.
 type Kind string
 
-// What can happen. The first group is physical; the second is what programs
+// What can happen. The first groups are physical; the last is what programs
 // and people did around it, noted so that both can be read in one order.
 const (
 	Pulsed        Kind = "pulse"       // a coil was driven
@@ -15,7 +15,15 @@ const (
 	BatteryOut    Kind = "battery_out" // Person took Serial out
 	Plugged       Kind = "plugged"     // Cause: yes or no
 	ButtonPressed Kind = "button_pressed"
+	InputChanged  Kind = "input_changed" // smoke, water, a key, a stop or the mains; Cause: which
 	FaultChanged  Kind = "fault_changed" // Cause: which
+
+	// What flows and what burns.
+	CurrentFlows    Kind = "current_flows" // into the battery Serial
+	CurrentStops    Kind = "current_stops"
+	ContactorCloses Kind = "contactor_closes"
+	ContactorOpens  Kind = "contactor_opens"
+	SmokeRises      Kind = "smoke_rises" // from the battery Serial
 
 	AgentStarted   Kind = "agent_started"
 	AgentKilled    Kind = "agent_killed"
@@ -86,6 +94,7 @@ func (w *World) Note(e Event) uint64 {
 func (w *World) Events(after uint64) []Event {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.noteFlows()
 	if after >= w.last {
 		return nil
 	}

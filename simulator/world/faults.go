@@ -31,9 +31,20 @@ const (
 	DeadLink     Fault = "dead_link"     // the connector reaches nothing
 	StuckCharger Fault = "stuck_charger" // current flows though it is switched off
 
+	SilentBattery   Fault = "silent_battery"   // its electronics answer nothing, and current flows on
+	FrozenBattery   Fault = "frozen_battery"   // its electronics repeat what was so when it froze
+	LostTemperature Fault = "lost_temperature" // its electronics do not know its temperature
+	JumpingValues   Fault = "jumping_values"   // soc and temperature are anything
+	Runaway         Fault = "runaway"          // the battery heats itself up while current flows into it
+	DeadFan         Fault = "dead_fan"         // the fan does not turn, whatever is switched
+
+	// The main contactor, of the cabinet's own board.
+	StuckContactor Fault = "stuck_contactor" // it stays as it is
+
 	// Boards. Slot 0 is the cabinet's own board.
-	DeadBoard   Fault = "dead_board"   // answers nothing
-	FrozenBoard Fault = "frozen_board" // answers what was so when it froze
+	NoProtection Fault = "no_protection" // the board does not switch charging off by itself when it is hot or smokes
+	DeadBoard    Fault = "dead_board"    // answers nothing
+	FrozenBoard  Fault = "frozen_board"  // answers what was so when it froze
 
 	// The serial line, for answers of one board.
 	LateReply      Fault = "late_reply"      // the answer starts Delay late
@@ -49,7 +60,8 @@ func Faults() []Fault {
 	return []Fault{
 		StuckLock, FailedPulse, StickingDoor, NoLatch,
 		DoorFlaps, BoltFlaps, PresenceFlaps, LyingDoor, LyingBolt, LyingPresence, CoilStuck, SlotSmoke,
-		DeadLink, StuckCharger,
+		DeadLink, StuckCharger, SilentBattery, FrozenBattery, LostTemperature, JumpingValues, Runaway, DeadFan,
+		StuckContactor, NoProtection,
 		DeadBoard, FrozenBoard,
 		LateReply, DoubledReply, EchoedRequest, GarbagePrefix, TruncatedReply, BadCRC,
 	}
@@ -65,6 +77,13 @@ type Setting struct {
 	Delay time.Duration
 }
 
+// The devices of a cabinet that are no slot, as faults number them.
+const (
+	CabinetBoard  = 0
+	Meter         = -1
+	ClimateSensor = -2
+)
+
 type faults map[Fault]Setting
 
 func (f faults) on(name Fault) bool {
@@ -72,12 +91,23 @@ func (f faults) on(name Fault) bool {
 	return ok
 }
 
-// SetFault breaks something. Slot 0 is the cabinet's own board.
+// names lists what is broken.
+func (f faults) names() []Fault {
+	var broken []Fault
+	for _, name := range Faults() {
+		if f.on(name) {
+			broken = append(broken, name)
+		}
+	}
+	return broken
+}
+
+// SetFault breaks something of a slot, or of CabinetBoard, Meter, ClimateSensor.
 func (w *World) SetFault(at time.Duration, cabinetID string, number int, name Fault, how Setting) error {
 	return w.changeFault(at, cabinetID, number, name, func(f faults) { f[name] = how })
 }
 
-// ClearFault mends something. Slot 0 is the cabinet's own board.
+// ClearFault mends something of a slot, or of CabinetBoard, Meter, ClimateSensor.
 func (w *World) ClearFault(at time.Duration, cabinetID string, number int, name Fault) error {
 	return w.changeFault(at, cabinetID, number, name, func(f faults) { delete(f, name) })
 }
@@ -95,16 +125,20 @@ func (w *World) changeFault(at time.Duration, cabinetID string, number int, name
 	}
 	change(f)
 	w.note(Event{At: at, Kind: FaultChanged, Cabinet: cabinetID, Slot: number, Cause: string(name)})
-	if number > 0 && name == DeadLink {
+	if number > 0 && (name == DeadLink || name == SilentBattery) {
 		w.cabinets[cabinetID].slots[number-1].changes++
 	}
+	w.fire = w.fire || name == Runaway
 	return nil
 }
 
 func (w *World) faultsOf(cabinetID string, number int) (faults, error) {
 	c := w.cabinets[cabinetID]
-	if c != nil && number == 0 {
+	if c != nil && number == CabinetBoard {
 		return c.faults, nil
+	}
+	if c != nil && number < 0 && -number <= len(c.devices) {
+		return c.devices[-number-1], nil
 	}
 	s, err := w.slot(cabinetID, number)
 	if err != nil {
@@ -114,7 +148,7 @@ func (w *World) faultsOf(cabinetID string, number int) (faults, error) {
 }
 
 // Strikes asks whether a fault strikes now, and uses up one of its counted
-// times if it does. Slot 0 is the cabinet's own board.
+// times if it does. It numbers devices as SetFault does.
 func (w *World) Strikes(cabinetID string, number int, name Fault) (Setting, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -19,8 +19,10 @@ type Sensed struct {
 
 // Sense is what a slot's sensors feel now.
 func (w *World) Sense(at time.Duration, cabinetID string, number int) (Sensed, error) {
-	s, err := w.begin(at, cabinetID, number)
+	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.look(at)
+	s, err := w.slot(cabinetID, number)
 	if err != nil {
 		return Sensed{}, fmt.Errorf("sense: %w", err)
 	}
@@ -29,17 +31,41 @@ func (w *World) Sense(at time.Duration, cabinetID string, number int) (Sensed, e
 		BoltLocked: w.feel(s.faults, s.boltLocked, LyingBolt, BoltFlaps),
 		Present:    w.feel(s.faults, s.held != nil, LyingPresence, PresenceFlaps),
 		CoilActive: s.coilUntil > at || s.faults.on(CoilStuck),
-		Smoke:      s.faults.on(SlotSmoke),
-		AirDeciC:   roomDeciC,
+		Smoke:      s.faults.on(SlotSmoke) || s.held != nil && s.held.vents,
+		AirDeciC:   round(s.air),
 		CurrentMA:  s.current(w.cabinets[cabinetID]),
 		Changes:    s.changes,
 	}
-	if s.linked() {
-		b := s.held.report()
+	if s.linked() && !s.faults.on(SilentBattery) {
+		b := w.told(s)
 		sensed.Battery = &b
 	}
 	return sensed, nil
 }
+
+// told is what the electronics of the slot's battery say of it.
+func (w *World) told(s *slot) Battery {
+	b := s.held.report()
+	if !s.faults.on(FrozenBattery) || s.stale != nil && s.stale.Serial != b.Serial {
+		s.stale = nil
+	} else if s.stale == nil {
+		s.stale = &b
+	} else {
+		b = *s.stale
+	}
+	if _, struck := w.strikes(s.faults, JumpingValues); struck {
+		b.SocPermille = w.random.IntN(1001)
+		b.TempDeciC = coldestJump + w.random.IntN(hottestJump-coldestJump)
+	}
+	b.NoTemp = b.NoTemp || s.faults.on(LostTemperature)
+	return b
+}
+
+// What a sensor says that says anything, in 0.1 °C: all that its wires allow.
+const (
+	coldestJump = -400
+	hottestJump = 1500
+)
 
 func (w *World) feel(f faults, truth bool, lies, flaps Fault) bool {
 	if f.on(lies) {
@@ -55,13 +81,18 @@ func (w *World) feel(f faults, truth bool, lies, flaps Fault) bool {
 func (w *World) SenseCabinet(at time.Duration, cabinetID string) (CabinetSensors, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.advance(at)
+	w.look(at)
 	c := w.cabinets[cabinetID]
 	if c == nil {
 		return CabinetSensors{}, fmt.Errorf("sense cabinet %q: %w", cabinetID, ErrNoSuchPlace)
 	}
 	sensors := c.sensors
 	sensors.Button = c.pressed >= 0 && at-c.pressed < buttonStays
+	sensors.Smoke = sensors.Smoke || c.vented >= 0 && at-c.vented >= smokeRises
+	sensors.BackupInUse = c.onBackup()
+	sensors.BackupMV = int(c.backup)
+	sensors.LowerTempDeciC = round(c.inside)
+	sensors.UpperTempDeciC = round(c.inside + c.lossW()*upperPerWatt)
 	return sensors, nil
 }
 
@@ -76,7 +107,7 @@ type SlotView struct {
 func (w *World) View(at time.Duration, cabinetID string) []SlotView {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.advance(at)
+	w.look(at)
 	c := w.cabinets[cabinetID]
 	if c == nil {
 		return nil
@@ -100,6 +131,8 @@ type SlotFacts struct {
 	Plugged    bool
 	ChargeOn   bool
 	CurrentMA  int
+	AirDeciC   int
+	Smoke      bool // the battery inside gives it off
 	Faults     []Fault
 }
 
@@ -117,18 +150,27 @@ func (w *World) Facts(at time.Duration, cabinetID string) []SlotFacts {
 	for i, s := range c.slots {
 		f := SlotFacts{
 			Slot: i + 1, DoorOpen: s.doorOpen, BoltLocked: s.boltLocked, Plugged: s.plugged,
-			ChargeOn: s.chargeOn, CurrentMA: s.current(c),
+			ChargeOn: s.chargeOn, CurrentMA: s.current(c), AirDeciC: round(s.air),
+			Smoke: s.held != nil && s.held.vents,
 		}
 		if s.held != nil {
 			b := s.held.report()
 			f.Battery = &b
 		}
-		for _, name := range Faults() {
-			if s.faults.on(name) {
-				f.Faults = append(f.Faults, name)
-			}
-		}
+		f.Faults = s.faults.names()
 		facts[i] = f
 	}
 	return facts
+}
+
+// CabinetFaults lists what is broken of the cabinet's own board, its meter or its
+// climate sensor.
+func (w *World) CabinetFaults(cabinetID string, number int) []Fault {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f, err := w.faultsOf(cabinetID, number)
+	if err != nil {
+		return nil
+	}
+	return f.names()
 }

@@ -39,6 +39,10 @@ type World struct {
 	random    *rand.Rand
 	speed     float64
 	now       time.Duration
+	settled   time.Duration // until when physics has been reckoned, never after now
+	weather   Weather
+	fire      bool // something heats itself up, so that time goes in small steps
+	acted     bool // an act may have made a current flow or stop
 	cabinets  map[string]*cabinet
 	order     []string
 	batteries map[string]*battery
@@ -46,8 +50,9 @@ type World struct {
 	last      uint64
 }
 
-// New makes an empty world. Physics (charging, temperatures) runs speed times
-// as fast as time; hands, springs and locks do not. A speed of 0 means 1.
+// New makes an empty world. Physics (charging, temperatures, weather, the meter)
+// runs speed times as fast as time; hands, springs, locks and fire do not. A speed
+// of 0 means 1.
 func New(random *rand.Rand, speed float64) *World {
 	if speed <= 0 {
 		speed = 1
@@ -55,6 +60,7 @@ func New(random *rand.Rand, speed float64) *World {
 	return &World{
 		random:    random,
 		speed:     speed,
+		weather:   DefaultWeather(),
 		cabinets:  map[string]*cabinet{},
 		batteries: map[string]*battery{},
 	}
@@ -66,6 +72,13 @@ type cabinet struct {
 	sensors CabinetSensors
 	pressed time.Duration // when the rider's button was last pressed; never while < 0
 	faults  faults        // of the cabinet's own board, unit 100
+	devices [2]faults     // of the meter and of the climate sensor
+
+	inside float64       // 0.1 °C, the air between the slots
+	backup float64       // mV of the backup supply
+	energy float64       // J, what the meter has counted
+	vented time.Duration // when smoke first rose; never while < 0
+	closed bool          // the contactor, as last noted
 }
 
 // slot is one compartment. The zero value of a door is shut; the bolt of a new
@@ -78,7 +91,13 @@ type slot struct {
 	coilUntil  time.Duration
 	held       *battery
 	plugged    bool
-	chargeOn   bool   // the charger's output is switched on
+	chargeOn   bool // the charger's output is switched on
+	limits     ChargeLimits
+	fanOn      bool
+	heaterOn   bool
+	air        float64 // 0.1 °C
+	flows      bool    // current, as last noted
+	stale      *Battery
 	changes    uint64 // what an identity epoch counts
 	faults     faults
 }
@@ -87,13 +106,19 @@ const never = time.Duration(-1)
 
 // CabinetSensors is what is so of the cabinet as a whole.
 type CabinetSensors struct {
-	MainDoorOpen, Smoke, Water, Tilt, BackupInUse bool
-	MaintenanceKey, EmergencyStop                 bool
-	Button                                        bool // pressed within the last 2 s
-	ContactorClosed                               bool // open: no charger has mains
-	UpperTempDeciC, LowerTempDeciC                int
-	HumidityPermille                              int
-	BackupMV                                      int
+	MainDoorOpen, Water, Tilt     bool
+	Smoke                         bool // also when a battery inside gives off smoke
+	BackupInUse                   bool // also when the mains are low
+	MaintenanceKey, EmergencyStop bool
+	Button                        bool // pressed within the last 2 s
+	ContactorClosed               bool // open: no charger has mains
+	FanOn                         bool
+	MainsDeciV                    int // 0.1 V between the wires of the mains
+	BackupMV                      int
+	HumidityPermille              int
+	// The temperatures, in 0.1 °C, are what comes of weather and charging: a
+	// change of them is without effect.
+	UpperTempDeciC, LowerTempDeciC int
 }
 
 // AddCabinet puts up a cabinet with empty, closed slots 1..slots.
@@ -106,12 +131,14 @@ func (w *World) AddCabinet(id string, slots int) error {
 	if slots < 1 || slots > MaxSlots {
 		return fmt.Errorf("add cabinet %q: slots is %d, expected 1..%d", id, slots, MaxSlots)
 	}
-	c := &cabinet{id: id, pressed: never, faults: faults{}, sensors: CabinetSensors{
-		ContactorClosed: true, UpperTempDeciC: roomDeciC, LowerTempDeciC: roomDeciC,
-		HumidityPermille: 550, BackupMV: 12_600,
-	}}
+	outside := w.outside()
+	c := &cabinet{
+		id: id, pressed: never, faults: faults{}, devices: [2]faults{{}, {}}, vented: never,
+		inside: outside, backup: fullBackupMV, closed: true,
+		sensors: CabinetSensors{ContactorClosed: true, MainsDeciV: nominalMainsDeciV, HumidityPermille: 550},
+	}
 	for range slots {
-		c.slots = append(c.slots, &slot{boltLocked: true, opensAt: never, faults: faults{}})
+		c.slots = append(c.slots, &slot{boltLocked: true, opensAt: never, faults: faults{}, air: outside})
 	}
 	w.cabinets[id] = c
 	w.order = append(w.order, id)
@@ -135,7 +162,9 @@ func (w *World) Slots(cabinetID string) int {
 	return 0
 }
 
-// SetCabinet changes what is so of the cabinet as a whole.
+// SetCabinet changes what is so of the cabinet as a whole. The emergency stop
+// opens the contactor by its own wires and keeps it open; when it is released the
+// contactor stays open until it is closed. A stuck contactor does not move.
 func (w *World) SetCabinet(at time.Duration, cabinetID string, change func(*CabinetSensors)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -144,7 +173,32 @@ func (w *World) SetCabinet(at time.Duration, cabinetID string, change func(*Cabi
 	if c == nil {
 		return fmt.Errorf("cabinet %q: %w", cabinetID, ErrNoSuchPlace)
 	}
+	was := c.sensors
+	c.sensors.BackupMV = int(c.backup)
+	before := c.sensors.BackupMV
 	change(&c.sensors)
+	if c.sensors.BackupMV != before {
+		c.backup = float64(c.sensors.BackupMV)
+	}
+	if c.sensors.EmergencyStop {
+		c.sensors.ContactorClosed = false
+	}
+	if c.faults.on(StuckContactor) {
+		c.sensors.ContactorClosed = was.ContactorClosed
+	}
+	for _, input := range []struct {
+		name    string
+		was, is bool
+	}{
+		{"smoke", was.Smoke, c.sensors.Smoke}, {"water", was.Water, c.sensors.Water},
+		{"emergency_stop", was.EmergencyStop, c.sensors.EmergencyStop},
+		{"maintenance_key", was.MaintenanceKey, c.sensors.MaintenanceKey},
+		{"mains", was.MainsDeciV < lowMainsDeciV, c.sensors.MainsDeciV < lowMainsDeciV},
+	} {
+		if input.was != input.is {
+			w.note(Event{At: at, Kind: InputChanged, Cabinet: cabinetID, Cause: input.name})
+		}
+	}
 	return nil
 }
 
@@ -156,39 +210,17 @@ func (w *World) slot(cabinetID string, number int) (*slot, error) {
 	return c.slots[number-1], nil
 }
 
-// begin locks the world, lets time pass and finds a slot. The caller unlocks,
-// also after an error.
+// begin locks the world, lets time pass and finds a slot for an act. The caller
+// unlocks, also after an error.
 func (w *World) begin(at time.Duration, cabinetID string, number int) (*slot, error) {
 	w.mu.Lock()
 	w.advance(at)
 	return w.slot(cabinetID, number)
 }
 
-// advance lets everything happen that time alone brings: springs win against
-// doors that stuck, batteries charge, temperatures settle. Acts may arrive a
-// little out of order from several goroutines; time never runs back.
-func (w *World) advance(at time.Duration) {
-	if at <= w.now {
-		return
-	}
-	passed := (at - w.now).Seconds() * w.speed
-	for _, id := range w.order {
-		c := w.cabinets[id]
-		for i, s := range c.slots {
-			if s.opensAt >= 0 && s.opensAt <= at {
-				w.openDoor(s.opensAt, c.id, i+1, s, ByPulse, "")
-			}
-			if s.held != nil {
-				s.held.settle(passed, s.current(c))
-			}
-		}
-	}
-	w.now = at
-}
-
 // Advance lets time pass.
 func (w *World) Advance(at time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.advance(at)
+	w.look(at)
 }
