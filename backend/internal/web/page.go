@@ -103,7 +103,7 @@ func (p page) Icon() string {
 	case protocol.OutcomeSwapped, protocol.OutcomeOwedTaken, protocol.OutcomeIssued, protocol.OutcomeHandedBack:
 		return "✔"
 	case protocol.OutcomeReview:
-		return "👤"
+		return "☎"
 	default:
 		return "⚠"
 	}

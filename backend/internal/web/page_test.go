@@ -84,7 +84,7 @@ func (p *phone) submit(action string, fields ...string) {
 func TestPageWithoutJavaScript(t *testing.T) {
 	for _, c := range []struct{ lang, query, signIn, swap, deposit, done, month string }{
 		{"zh-CN", "", "登录", "换电", "把电池放进这个仓", "换电完成", "本月换电 41 次"},
-		{"en", "?lang=en", "Sign in", "Swap", "Put your battery into this slot", "Ride safely", "This month: 41 swaps"},
+		{"en", "?lang=en", "Sign in", "Swap", "Put your battery into this slot", "Ride safely", "Swaps this month: 41"},
 	} {
 		t.Run(c.lang, func(t *testing.T) {
 			s := newSite(t)
