@@ -74,7 +74,7 @@ func ledgerChecks() []check {
 			WHERE c.state IS DISTINCT FROM l.state OR c.swap_id IS DISTINCT FROM l.swap_id`},
 		{"battery custody", `SELECT battery_serial, ` + custody("b") + `, ` + custody("l") + ` FROM battery b FULL JOIN (
 				SELECT DISTINCT ON (battery_serial) battery_serial, holder,
-					CASE WHEN what <> 'held' AND holder IN ('rider', 'review') THEN rider_id END AS rider_id,
+					CASE WHEN what NOT IN ('held', 'deposit') AND holder IN ('rider', 'review') THEN rider_id END AS rider_id,
 					CASE WHEN holder = 'slot' THEN cabinet_id END AS cabinet_id, CASE WHEN holder = 'slot' THEN slot END AS slot
 				FROM ledger WHERE holder IS NOT NULL ORDER BY battery_serial, position DESC) l USING (battery_serial)
 			WHERE ` + custody("b") + ` IS DISTINCT FROM ` + custody("l")},
@@ -89,13 +89,13 @@ func ledgerChecks() []check {
 			WHERE s.deposited IS DISTINCT FROM l.battery_serial`},
 		{"swap.outcome", `SELECT s.swap_id::text, s.outcome, coalesce(string_agg(l.what, ' ' ORDER BY l.entry_no), '') FROM swap s
 			LEFT JOIN ledger l USING (swap_id) WHERE s.state = 'closed' GROUP BY s.swap_id
-			HAVING (s.outcome = 'deposited_owed') <> coalesce(bool_or(l.what = 'credit_opened'), false)
-				OR (s.outcome IN ('swapped', 'owed_taken')) <> coalesce(bool_or(l.counted), false) AND s.outcome <> 'review'
+			HAVING (s.outcome = 'deposited_owed') <> coalesce(bool_or(l.what = 'credit_opened' AND l.review_id IS NULL), false)
+				OR (s.outcome IN ('swapped', 'owed_taken')) <> coalesce(bool_or(l.counted AND l.review_id IS NULL), false) AND s.outcome <> 'review'
 				OR s.outcome = 'returned' AND s.judgement = 'accepted' AND NOT bool_or(l.what = 'return')`},
 		{"I1 never two for one", `SELECT r.rider_id::text, r.takes::text, (r.deposits - r.returns + r.issued + h.n)::text || ' at most' FROM rider r,
 			LATERAL (SELECT count(*) AS n FROM credit c WHERE c.rider_id = r.rider_id AND c.origin = 'review' AND c.state = 'spent') h
 			WHERE r.takes > r.deposits - r.returns + r.issued + r.credits_due + h.n
-				AND NOT EXISTS (SELECT FROM review v WHERE v.rider_id = r.rider_id)`},
+				AND NOT EXISTS (SELECT FROM review v WHERE v.rider_id = r.rider_id AND v.decided_at IS NULL)`},
 		{"cabinet_cursor.last_seq", `SELECT k.cabinet_id, k.last_seq::text, coalesce(max(r.seq), 0)::text FROM cabinet_cursor k
 			LEFT JOIN record r ON r.cabinet_id = k.cabinet_id AND r.epoch = k.epoch WHERE NOT k.hole
 			GROUP BY k.cabinet_id, k.last_seq HAVING k.last_seq <> coalesce(max(r.seq), 0)`},

@@ -140,8 +140,13 @@ func ledgerTakes(ctx context.Context, tx pgx.Tx) (map[protocol.SwapID]*ledgerTak
 	return out, nil
 }
 
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
 // allKeys are the keys that ever spoke for a cabinet.
-func allKeys(ctx context.Context, tx pgx.Tx) (protocol.KeyLookup, error) {
+func allKeys(ctx context.Context, tx querier) (protocol.KeyLookup, error) {
 	rows, err := tx.Query(ctx, `SELECT cabinet_id || ' ' || kid, public_key FROM cabinet_key`)
 	if err != nil {
 		return nil, fmt.Errorf("read device keys: %w", err)

@@ -124,6 +124,9 @@ func queueIngest(b *pgx.Batch, l *loaded, results []result, ch swap.Changes) {
 	gap := false
 	for _, x := range results {
 		gap = gap || x.verdict == swap.Gap
+		if x.cabinet != nil && (x.verdict == swap.Elsewhere || x.verdict == swap.Forks) {
+			queueLate(b, l, x)
+		}
 		if len(x.stored) == 0 {
 			continue
 		}

@@ -27,6 +27,8 @@ type wanted struct {
 	lastCabinets []string
 	lastEpochs   [][]byte
 	lastSeqs     []int64
+	// review is one that is to be decided, 0 none.
+	review int64
 }
 
 // loaded is what came back.
@@ -35,6 +37,7 @@ type loaded struct {
 	now   time.Time // of the database, after the locks were had
 	// recovering: the database was restored, and cabinets know more.
 	recovering bool
+	review     swap.Case
 }
 
 // The statements lock in the one order of this package: cabinet, rider, credit,
@@ -50,7 +53,7 @@ const (
 	swapColumns = `swap_id::text, cabinet_id, coalesce(rider_id::text, ''), coalesce(kind, ''), state, by_fact, parked,
 		epoch, boot_seq, boot_id, nonce, deposit_slots, dispense, coalesce(credit_id::text, ''),
 		step, slot, coalesce(door, ''), coalesce(judgement, ''), deposit_slot, coalesce(deposited, ''), soc, pulsed,
-		take_slot, coalesce(taken, ''), coalesce(outcome, ''), coalesce(reason, ''), coalesce(reviewed, ''), entries,
+		take_slot, coalesce(taken, ''), coalesce(outcome, ''), coalesce(reason, ''), coalesce(reviewed, ''), coalesce(ruling, ''), entries,
 		view_seq, requested_at, updated_at, closed_at`
 
 	swapsWanted = `SELECT unnest($1::uuid[]) UNION ALL SELECT o.swap_id FROM unnest($2::text[]) AS c(id)
@@ -159,6 +162,9 @@ func queueLoad(b *pgx.Batch, w wanted) *loaded {
 	if len(w.riders) > 0 {
 		each(b, sqlOtherCabinets, []any{w.cabinets, w.riders}, addCabinet)
 	}
+	if w.review != 0 {
+		queueCase(b, w, l)
+	}
 	// After the locks: a wait for them does not make a request look younger.
 	b.Queue(sqlNow).QueryRow(func(r pgx.Row) error { return r.Scan(&l.now, &l.recovering) })
 	return l
@@ -231,7 +237,7 @@ func scanSwap(r pgx.Row) (*swap.Swap, error) {
 	err := r.Scan(&s.SwapID, &s.CabinetID, &s.RiderID, &s.Kind, &s.State, &s.ByFact, &s.Parked,
 		&epoch, &s.BootSeq, &boot, &nonce, &deposits, &offers, &s.CreditID,
 		&s.Step, &s.Slot, &s.Door, &s.Judgement, &s.DepositSlot, &s.Deposited, &s.Soc, &pulsed,
-		&s.TakeSlot, &s.Taken, &s.Outcome, &s.Reason, &s.Reviewed, &s.Entries,
+		&s.TakeSlot, &s.Taken, &s.Outcome, &s.Reason, &s.Reviewed, &s.Ruling, &s.Entries,
 		&s.ViewSeq, &s.RequestedAt, &s.UpdatedAt, &closed)
 	if err != nil {
 		return nil, err

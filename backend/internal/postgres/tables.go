@@ -90,6 +90,7 @@ var writeSwaps = upserts("swap", "swap_id",
 	text("outcome", func(s *swap.Swap) protocol.Outcome { return s.Outcome }),
 	text("reason", func(s *swap.Swap) protocol.Reason { return s.Reason }),
 	text("reviewed", func(s *swap.Swap) protocol.Reason { return s.Reviewed }),
+	text("ruling", func(s *swap.Swap) swap.Ruling { return s.Ruling }),
 	numbers("entries", func(s *swap.Swap) int { return s.Entries }),
 	numbers("view_seq", func(s *swap.Swap) uint64 { return s.ViewSeq }),
 	times("requested_at", func(s *swap.Swap) time.Time { return s.RequestedAt }),
@@ -120,6 +121,9 @@ var writeLedger = inserts("ledger", "",
 	dates("day", func(e swap.Entry) swap.Day { return e.Day }),
 	flags("derived", func(e swap.Entry) bool { return e.Derived }),
 	text("holder", func(e swap.Entry) swap.Holder { return e.Holder }),
+	nullZero(numbers("review_id", func(e swap.Entry) int64 { return e.ReviewID })),
+	text("ruling", func(e swap.Entry) swap.Ruling { return e.Ruling }),
+	text("decided_by", func(e swap.Entry) string { return e.By }),
 	times("at", func(e swap.Entry) time.Time { return e.At }),
 	text("time_quality", func(e swap.Entry) swap.TimeQuality { return e.Quality }),
 	b16("epoch", func(e swap.Entry) protocol.Epoch { return e.Epoch }),
@@ -145,6 +149,14 @@ var writeReviews = inserts("review", "ON CONFLICT DO NOTHING",
 	numbers("seq", func(r swap.Review) uint64 { return r.Seq }),
 	times("at", func(r swap.Review) time.Time { return r.At }),
 	text("time_quality", func(r swap.Review) swap.TimeQuality { return r.Quality }),
+)
+
+var writeDecisions = updates("review",
+	numbers("review_id", func(d swap.DecidedReview) int64 { return d.ReviewID }),
+	text("decision", func(d swap.DecidedReview) swap.Ruling { return d.Decision }),
+	text("decision_reason", func(d swap.DecidedReview) swap.Ground { return d.Reason }),
+	text("decided_by", func(d swap.DecidedReview) string { return d.By }),
+	times("decided_at", func(d swap.DecidedReview) time.Time { return d.At }),
 )
 
 // line is a record with the cabinet whose journal it is from.
@@ -201,6 +213,7 @@ func queueChanges(b *pgx.Batch, ch swap.Changes) {
 	writeLedger.queue(b, ch.Entries)
 	writeDays.queue(b, ch.Days)
 	writeReviews.queue(b, ch.Reviews)
+	writeDecisions.queue(b, ch.Decisions)
 	if len(ch.Swaps) > 0 {
 		ids := make([]string, len(ch.Swaps))
 		for i, s := range ch.Swaps {

@@ -83,7 +83,8 @@ type Swap struct {
 	Taken       protocol.BatterySerial
 	Outcome     protocol.Outcome
 	Reason      protocol.Reason
-	Reviewed    protocol.Reason // of its review; "": none
+	Reviewed    protocol.Reason // of its open review; "": none
+	Ruling      Ruling          // of its last review that was decided
 	Entries     int             // in the ledger
 
 	ViewSeq     uint64
@@ -210,6 +211,14 @@ type Books struct {
 	reviews []Review
 	ended   []*Swap
 	alarms  []CabinetAlarm
+	// decisions are of reviews that were decided.
+	decisions []DecidedReview
+}
+
+// DecidedReview is a review with its decision.
+type DecidedReview struct {
+	ReviewID int64
+	Decided
 }
 
 // LostGrant is a grant of ours that came back in a cabinet's ACCEPT.
@@ -283,6 +292,7 @@ type Changes struct {
 	Days      []DayCount
 	Entries   []Entry
 	Reviews   []Review
+	Decisions []DecidedReview
 	Ended     []*Swap // closed now; they are among Swaps too
 	Alarms    []CabinetAlarm
 }
@@ -297,6 +307,7 @@ func (b *Books) Changes() Changes {
 		Batteries: sorted(b.changed.batteries),
 		Entries:   b.entries,
 		Reviews:   b.reviews,
+		Decisions: b.decisions,
 		Ended:     b.ended,
 		Alarms:    b.alarms,
 	}
@@ -306,7 +317,7 @@ func (b *Books) Changes() Changes {
 	slices.SortFunc(ch.Days, func(x, y DayCount) int {
 		return cmp.Or(cmp.Compare(x.RiderID, y.RiderID), cmp.Compare(x.Day, y.Day), cmp.Compare(x.CabinetID, y.CabinetID))
 	})
-	b.changed, b.entries, b.reviews, b.ended, b.alarms = newChanged(), nil, nil, nil, nil
+	b.changed, b.entries, b.reviews, b.decisions, b.ended, b.alarms = newChanged(), nil, nil, nil, nil, nil
 	return ch
 }
 
@@ -315,11 +326,13 @@ func sorted[K cmp.Ordered, V any](m map[K]V) []V {
 		return nil
 	}
 	out := make([]V, 0, len(m))
-	for _, k := range slices.Sorted(maps.Keys(m)) {
+	for _, k := range sortedKeys(m) {
 		out = append(out, m[k])
 	}
 	return out
 }
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }
 
 func (b *Books) touchCabinet(c *Cabinet) { b.changed.cabinets[c.CabinetID] = c }
 func (b *Books) touchRider(r *Rider)     { b.changed.riders[r.RiderID] = r }

@@ -151,16 +151,21 @@ func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
 		case s.State == StateRequested:
 			b.notStarted(s, protocol.ReasonOutOfService, at)
 		default:
-			b.reviewWith(s, at, Review{Reason: protocol.ReasonEpochReplaced, Inventory: inv})
-			b.untold(s, at)
-			for _, serial := range s.Pulsed {
-				if serial != s.Taken {
-					b.doubt(s, serial, at)
-				}
-			}
-			b.end(s, protocol.OutcomeReview, protocol.ReasonEpochReplaced, at)
+			b.giveUp(s, inv, protocol.ReasonEpochReplaced, at)
 		}
 	}
+}
+
+// giveUp closes a swap of which nothing more is awaited.
+func (b *Books) giveUp(s *Swap, inv protocol.Inventory, reason protocol.Reason, at Stamp) {
+	b.reviewWith(s, at, Review{Reason: reason, Inventory: inv})
+	b.untold(s, at)
+	for _, serial := range s.Pulsed {
+		if serial != s.Taken {
+			b.doubt(s, serial, at)
+		}
+	}
+	b.end(s, protocol.OutcomeReview, reason, at)
 }
 
 // EnterEpoch starts a cabinet's log anew.

@@ -24,6 +24,8 @@ const (
 	CreditFreed    What = "credit_freed"
 	CreditDue      What = "credit_due"     // taken against a credit that the books do not have yet
 	CreditBalanced What = "credit_settled" // opened against a credit_due
+	Resolved       What = "resolved"       // a battery under review has a place again
+	Ruled          What = "decided"        // a review: its last entry
 )
 
 // TimeQuality says how a record's time was found.
@@ -82,6 +84,11 @@ type Entry struct {
 	Derived       bool // from CLOSED alone
 	// Holder is who has the battery from this entry on; "": it did not move.
 	Holder Holder
+	// ReviewID names the review that a person decided, or gave a hardship credit
+	// for; By who did. Ruling is of a decided entry.
+	ReviewID int64
+	Ruling   Ruling
+	By       string
 	Stamp
 }
 
