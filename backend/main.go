@@ -1,5 +1,5 @@
 // Command backend is the server of a fleet of battery-swap cabinets, and the
-// acts of its staff at a shell: keys, cabinets, batteries, riders, the audit.
+// acts of its staff at a shell: keys, cabinets, batteries, riders, reviews, the audit.
 package main
 
 import (
@@ -29,6 +29,7 @@ type commands struct {
 	Cabinet     cabinetCommand     `cmd:"" help:"Enrol cabinets, list them, accept a new epoch."`
 	Battery     batteryCommand     `cmd:"" help:"Import the registry of batteries, say where one is."`
 	Rider       riderCommand       `cmd:"" help:"Add riders, give one a first battery."`
+	Review      reviewCommand      `cmd:"" help:"Decide the cases that have more than one explanation."`
 	Audit       auditCommand       `cmd:"" help:"Recompute every count, credit and custody from the ledger; exit 1 on a difference."`
 }
 
