@@ -30,6 +30,7 @@ type commands struct {
 	Battery     batteryCommand     `cmd:"" help:"Import the registry of batteries, say where one is."`
 	Rider       riderCommand       `cmd:"" help:"Add riders, give one a first battery."`
 	Review      reviewCommand      `cmd:"" help:"Decide the cases that have more than one explanation."`
+	Staff       staffCommand       `cmd:"" help:"Accounts of staff, tokens of machines, the audit log."`
 	Audit       auditCommand       `cmd:"" help:"Recompute every count, credit and custody from the ledger; exit 1 on a difference."`
 }
 

@@ -218,3 +218,44 @@ func (w *watched) text() string {
 	defer w.mu.Unlock()
 	return w.b.String()
 }
+
+// TestStaffAccounts adds the first account, tokens, and checks the audit log.
+func TestStaffAccounts(t *testing.T) {
+	url := "--database-url=" + pgtest.New(t)
+	for _, args := range [][]string{
+		{"staff", "add", url, "li", "--name", "Li", "--role", "root"}, {"staff", "add", url, "Li", "--name", "Li", "--role", "admin"},
+		{"staff", "add", url, "li", "--name", "Li"}, {"staff", "token", "add", url, "billing", "--role", "union", "--days", "0"},
+	} {
+		status, _, errout := shellRun(t, "", args...)
+		require.Equal(t, 2, status, args)
+		require.NotEmpty(t, errout)
+	}
+	status, out, errout := shellRun(t, "", "staff", "add", url, "li", "--name", "Li", "--role", "admin,operator")
+	require.Equal(t, 0, status, errout)
+	for _, want := range []string{"password", "secret", "otpauth://totp/", "recovery code"} {
+		require.Contains(t, out, want)
+	}
+	status, _, errout = shellRun(t, "", "staff", "add", url, "li", "--name", "Li", "--role", "admin")
+	require.Equal(t, 1, status)
+	require.Contains(t, errout, "there already")
+	status, token, errout := shellRun(t, "", "staff", "token", "add", url, "billing", "--role", "union")
+	require.Equal(t, 0, status, errout)
+	require.True(t, strings.HasPrefix(token, "swst_"), token)
+	status, out, _ = shellRun(t, "", "staff", "list", url)
+	require.Equal(t, 0, status)
+	require.Contains(t, out, "token:billing")
+	require.NotContains(t, out, strings.TrimSpace(token))
+	status, _, errout = shellRun(t, "", "staff", "disable", url, "li")
+	require.Equal(t, 1, status)
+	require.Contains(t, errout, "the last account with the role admin")
+	status, _, errout = shellRun(t, "", "staff", "reset", url, "li")
+	require.Equal(t, 0, status, errout)
+	status, _, errout = shellRun(t, "", "staff", "token", "revoke", url, "billing")
+	require.Equal(t, 0, status, errout)
+	status, out, _ = shellRun(t, "", "staff", "audit-log", "verify", url)
+	require.Equal(t, 0, status)
+	require.Contains(t, out, "4 lines, 0 altered, head 4:")
+	status, out, _ = shellRun(t, "", "staff", "audit-log", "verify", url, "--head", "4:00")
+	require.Equal(t, 1, status)
+	require.Contains(t, out, "ALTERED: ")
+}

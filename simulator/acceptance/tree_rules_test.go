@@ -19,6 +19,8 @@ const (
 	serialPort = "go.bug.st/serial"
 	yaml       = "go.yaml.in/yaml/v3"
 	browser    = "github.com/chromedp"
+	otp        = "github.com/pquerna/otp"
+	argon2     = "golang.org/x/crypto"
 )
 
 // row says what the packages that match may import beside the standard library.
@@ -88,18 +90,19 @@ func rows() []row {
 			inTests:  []string{broker, paho},
 		},
 		{packages: []string{"backend/internal/swap", "backend/internal/statistics"}, allowed: []string{"protocol"}},
+		{packages: []string{"backend/internal/staff"}, allowed: []string{"protocol", "backend/internal/swap", otp, argon2}},
 		{
 			packages: []string{"backend/internal/postgres/pgtest"},
 			allowed:  []string{pgx, testify, "backend/internal/postgres"},
 		},
 		{
 			packages: []string{"backend/internal/postgres"},
-			allowed:  []string{pgx, goose, uuid, "backend/internal/swap", "backend/internal/statistics", "protocol"},
+			allowed:  []string{pgx, goose, uuid, "backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol"},
 			inTests:  []string{"backend/internal/postgres/pgtest"},
 		},
 		{
 			packages: []string{"backend/internal/web"},
-			allowed:  []string{"backend/internal/swap", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
+			allowed:  []string{"backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
 		},
 
 		{

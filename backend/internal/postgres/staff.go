@@ -71,7 +71,9 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 		b.Queue(`INSERT INTO cabinet_key (cabinet_id, kid, public_key) VALUES ($1, $2, $3)
 			ON CONFLICT (cabinet_id, kid) DO UPDATE SET revoked_at = NULL`, string(e.CabinetID), protocol.KeyID(e.DeviceKey), []byte(e.DeviceKey))
 		b.Queue(`SELECT pg_notify($1, '')`, channelKeys)
-		return nil
+		return queueAudit(ctx, b, "cabinet.enrol", string(e.CabinetID), map[string]any{
+			"kid": protocol.KeyID(e.DeviceKey), "slots": e.Slots, "station": e.Station, "street": e.Street, "replace": e.Replace,
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("enrol cabinet: %w", err)
@@ -104,7 +106,7 @@ func (s *Store) AcceptEpoch(ctx context.Context, id protocol.CabinetID) error {
 		l.books.EnterEpoch(c, protocol.Epoch(waiting))
 		b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(id))
 		queueEpoch(b, id, c.Epoch)
-		return nil
+		return queueAudit(ctx, b, "cabinet.accept_epoch", string(id), map[string]any{"epoch": c.Epoch})
 	})
 	if err != nil {
 		return fmt.Errorf("accept an epoch of %s: %w", id, err)
@@ -132,10 +134,12 @@ func (s *Store) lastInventory(ctx context.Context, id protocol.CabinetID) (proto
 // WaiveRecovery lets owed and issue grants go on after a restore, though some
 // cabinet has not caught up.
 func (s *Store) WaiveRecovery(ctx context.Context) error {
-	if _, err := s.pool.Exec(ctx, `UPDATE fleet SET recovering_since = NULL`); err != nil {
-		return fmt.Errorf("waive the recovery: %w", err)
-	}
-	return nil
+	return s.acting(ctx, "waive the recovery", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `UPDATE fleet SET recovering_since = NULL`); err != nil {
+			return err
+		}
+		return audit(ctx, tx, "fleet.waive_recovery", "fleet", nil)
+	})
 }
 
 // Battery is one row of the registry.
@@ -158,14 +162,14 @@ func (s *Store) ImportBatteries(ctx context.Context, rows []Battery) (added int,
 		serials[i] = string(r.BatterySerial)
 	}
 	act := newID()
-	err = s.transact(ctx, wanted{serials: distinct(serials)}, func(l *loaded, _ *pgx.Batch) error {
+	err = s.transact(ctx, wanted{serials: distinct(serials)}, func(l *loaded, b *pgx.Batch) error {
 		added = 0
 		for i, r := range rows {
 			if l.books.Import(act, i+1, r.BatterySerial, r.Type, swap.Now(l.now)) {
 				added++
 			}
 		}
-		return nil
+		return queueAudit(ctx, b, "battery.import", "batteries", map[string]any{"rows": len(rows), "new": added})
 	})
 	if err != nil {
 		return 0, fmt.Errorf("import batteries: %w", err)
@@ -189,8 +193,11 @@ func (s *Store) AssignBattery(ctx context.Context, serial protocol.BatterySerial
 		w.cabinets, w.slotCabinets, w.slotNumbers = strs(to.CabinetID), strs(to.CabinetID), []int{to.Slot}
 	}
 	act := newID()
-	err := s.transact(ctx, w, func(l *loaded, _ *pgx.Batch) error {
-		return l.books.Assign(act, serial, to, swap.Now(l.now))
+	err := s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {
+		if err := l.books.Assign(act, serial, to, swap.Now(l.now)); err != nil {
+			return err
+		}
+		return queueAudit(ctx, b, "battery.assign", string(serial), map[string]any{"rider_id": to.RiderID, "cabinet_id": to.CabinetID, "slot": to.Slot})
 	})
 	if err != nil {
 		return fmt.Errorf("assign battery: %w", err)
@@ -215,13 +222,19 @@ func (s *Store) AddRider(ctx context.Context, r NewRider) (swap.RiderID, error) 
 	if r.Name == "" {
 		return "", errors.New("name: want one")
 	}
-	tag, err := s.pool.Exec(ctx, `INSERT INTO rider (rider_id, name, union_name, street, platform) VALUES ($1, $2, $3, $4, $5)
-		ON CONFLICT DO NOTHING`, string(r.RiderID), clean(r.Name), clean(r.Union), clean(r.Street), clean(r.Platform))
+	err := s.acting(ctx, "add rider", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `INSERT INTO rider (rider_id, name, union_name, street, platform) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT DO NOTHING`, string(r.RiderID), clean(r.Name), clean(r.Union), clean(r.Street), clean(r.Platform))
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return fmt.Errorf("rider_id %s: %w", r.RiderID, ErrExists)
+		}
+		return audit(ctx, tx, "rider.add", string(r.RiderID), nil)
+	})
 	if err != nil {
-		return "", fmt.Errorf("add rider: %w", err)
-	}
-	if tag.RowsAffected() == 0 {
-		return "", fmt.Errorf("rider_id %s: there already", r.RiderID)
+		return "", err
 	}
 	return r.RiderID, nil
 }
@@ -233,8 +246,11 @@ func (s *Store) StaffCredit(ctx context.Context, rider swap.RiderID) error {
 		return fmt.Errorf("rider_id %.40q: want a UUID", rider)
 	}
 	act := newID()
-	err := s.transact(ctx, wanted{riders: strs(rider)}, func(l *loaded, _ *pgx.Batch) error {
-		return l.books.StaffCredit(act, rider, swap.Now(l.now))
+	err := s.transact(ctx, wanted{riders: strs(rider)}, func(l *loaded, b *pgx.Batch) error {
+		if err := l.books.StaffCredit(act, rider, swap.Now(l.now)); err != nil {
+			return err
+		}
+		return queueAudit(ctx, b, "rider.credit", string(rider), map[string]any{"credit_id": act})
 	})
 	if err != nil {
 		return fmt.Errorf("staff credit: %w", err)

@@ -1,0 +1,130 @@
+package staff
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Role is what an account may do. An account may have several.
+type Role string
+
+// The roles.
+const (
+	Operator    Role = "operator"    // keeps the fleet going: slots, batteries, reviews
+	Union       Role = "union"       // the riders' body: riders, codes, credits, numbers
+	Maintenance Role = "maintenance" // works on cabinets on site
+	Admin       Role = "admin"       // accounts, tokens, cabinets' keys, the audit log
+)
+
+// Roles are all roles, in the order in which they are shown.
+func Roles() []Role { return []Role{Operator, Union, Maintenance, Admin} }
+
+// ParseRoles reads role names; none at all is a mistake.
+func ParseRoles(names []string) ([]Role, error) {
+	var out []Role
+	for _, n := range names {
+		r := Role(strings.TrimSpace(n))
+		if !slices.Contains(Roles(), r) {
+			return nil, fmt.Errorf("role %.20q: want operator, union, maintenance or admin", n)
+		}
+		if !slices.Contains(out, r) {
+			out = append(out, r)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("roles: want at least one of operator, union, maintenance, admin")
+	}
+	return out, nil
+}
+
+// Actor is who acts: a staff member in a session, or a machine with a token.
+type Actor struct {
+	Login string // of a machine: token:NAME
+	Roles []Role
+}
+
+// Has reports whether the actor has one of the roles.
+func (a Actor) Has(roles ...Role) bool {
+	return slices.ContainsFunc(a.Roles, func(r Role) bool { return slices.Contains(roles, r) })
+}
+
+// Shell is who acts at a shell of the server itself.
+const Shell = "shell"
+
+type actorKey struct{}
+
+// As says who acts from here on: the audit log names them.
+func As(ctx context.Context, a Actor) context.Context { return context.WithValue(ctx, actorKey{}, a) }
+
+// Who is who acts: at a shell nobody has signed in.
+func Who(ctx context.Context) Actor {
+	if a, ok := ctx.Value(actorKey{}).(Actor); ok {
+		return a
+	}
+	return Actor{Login: Shell}
+}
+
+// Bounds of a session.
+const (
+	// Idle ends a session that nobody uses.
+	Idle = 30 * time.Minute
+	// SessionLife ends any session: a working day with its overtime.
+	SessionLife = 12 * time.Hour
+	// Fresh is for how long a code counts for what asks for a fresh one.
+	Fresh = 5 * time.Minute
+)
+
+// Session is a staff member's open session.
+type Session struct {
+	Actor
+	Name        string
+	ConfirmedAt time.Time // the last code
+}
+
+// IsFresh reports whether a code was given lately.
+func (s Session) IsFresh(now time.Time) bool { return now.Sub(s.ConfirmedAt) < Fresh }
+
+// Bounds of signing in, within Window. They hold for guessing and for who is
+// guessed at: an address that tries one account cannot lock its owner out
+// elsewhere before a good many tries.
+const (
+	Window          = 15 * time.Minute
+	TriesOfPair     = 5  // of one address at one account
+	TriesOfLogin    = 30 // at one account from anywhere
+	TriesOfAddress  = 60 // of one address
+	minPassword     = 12 // characters
+	maxPassword     = 128
+	maxLogin        = 32
+	MaxReason       = 200 // characters of a reason that staff give
+	CodeLife        = 24 * time.Hour
+	MaxTokenLife    = 366 * 24 * time.Hour
+	RecoveryCodes   = 8
+	recoveryCodeLen = 16
+)
+
+// CheckLogin says what is wrong with a login name, or nil.
+func CheckLogin(login string) error {
+	if login == "" || len(login) > maxLogin {
+		return fmt.Errorf("login %.40q: want 1 to %d characters", login, maxLogin)
+	}
+	for _, c := range []byte(login) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
+			return fmt.Errorf("login %.40q: want a-z, 0-9, -, . and _", login)
+		}
+	}
+	if login == Shell {
+		return fmt.Errorf("login %q: it is what a shell is called", login)
+	}
+	return nil
+}
+
+// CheckReason says what is wrong with a reason that staff give, or nil.
+func CheckReason(reason string) error {
+	if n := len([]rune(strings.TrimSpace(reason))); n < 3 || n > MaxReason {
+		return fmt.Errorf("reason: %d characters, want 3 to %d", n, MaxReason)
+	}
+	return nil
+}
