@@ -8,7 +8,6 @@ import (
 	"io"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"batteryswap/firmware-agent/internal/bus"
@@ -17,7 +16,6 @@ import (
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/journal"
 	"batteryswap/firmware-agent/internal/link"
-	"batteryswap/protocol"
 )
 
 // Options are what an agent needs.
@@ -38,24 +36,18 @@ type Options struct {
 
 // Agent is one run of the program. Start it once; Stop may be called twice.
 type Agent struct {
-	o      Options
-	c      config.Config
-	id     config.Identity
-	bootID protocol.BootID
-	clock  *clock
+	o     Options
+	c     config.Config
+	id    config.Identity
+	clock *clock
 
-	fold    cabinet.Fold
-	journal *journal.Journal // nil: it could not be opened
+	logbook
 	cabinet *cabinet.Cabinet // nil: out of service, see doc.go
 	bus     *bus.Bus
 	board   driver.Board
 	poller  *driver.Poller
 	link    *link.Link
 	metrics *metrics
-	// waits is true while the backend, or a new epoch, wants no swaps here.
-	waits atomic.Bool
-	// lastWall is the newest wall clock of the journal that was synchronised.
-	lastWall time.Time
 
 	mu      sync.Mutex
 	started []stopper
@@ -84,8 +76,9 @@ func New(o Options) (*Agent, error) {
 		o.openDisk = func(dir string) (journal.Disk, error) { return journal.OpenDir(dir, forgetPages) }
 	}
 	o.Log = o.Log.With("cabinet_id", c.CabinetID)
-	a := &Agent{o: o, c: c, id: id, clock: newClock(o.synchronised, o.wall), done: make(chan struct{})}
+	a := &Agent{o: o, c: c, id: id, clock: newClock(o.synchronised, o.wall, nil), done: make(chan struct{})}
 	a.metrics = newMetrics()
+	a.software, a.log = o.Software, o.Log
 	if _, err := io.ReadFull(cryptorand.Reader, a.bootID[:]); err != nil {
 		return nil, fmt.Errorf("draw a boot id: %w", err)
 	}

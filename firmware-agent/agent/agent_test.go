@@ -403,7 +403,7 @@ func TestTheKeyListIsKept(t *testing.T) {
 func TestCertificateTime(t *testing.T) {
 	last, built := time.Unix(1_800_000_000, 0), time.Unix(1_700_000_000, 0)
 	wall := time.Unix(1, 0)
-	a := &Agent{lastWall: last, o: Options{Built: built}, clock: newClock(func() bool { return false }, func() time.Time { return wall })}
+	a := &Agent{logbook: logbook{lastWall: last}, o: Options{Built: built}, clock: newClock(func() bool { return false }, func() time.Time { return wall }, nil)}
 	require.Equal(t, last, a.certificateTime())
 	a.lastWall = time.Time{}
 	require.Equal(t, built, a.certificateTime())

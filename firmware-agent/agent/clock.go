@@ -22,6 +22,7 @@ const (
 // clock is the agent's monotonic clock, and the wall clock beside it.
 type clock struct {
 	began time.Time
+	mono  func() time.Duration // since began
 	wall  func() time.Time
 	// sync asks the kernel; synced stays true once it was.
 	sync   func() bool
@@ -29,21 +30,24 @@ type clock struct {
 	base   time.Duration // wall less monotonic when it was told last
 }
 
-func newClock(sync func() bool, wall func() time.Time) *clock {
+func newClock(sync func() bool, wall func() time.Time, mono func() time.Duration) *clock {
 	if sync == nil {
 		sync = kernelSynchronised
 	}
 	if wall == nil {
 		wall = time.Now
 	}
-	c := &clock{began: time.Now(), sync: sync, wall: wall}
+	c := &clock{began: time.Now(), sync: sync, wall: wall, mono: mono}
+	if mono == nil {
+		c.mono = func() time.Duration { return time.Since(c.began) }
+	}
 	c.synced.Store(sync())
 	c.base = c.offset()
 	return c
 }
 
 // now is the time since the start.
-func (c *clock) now() time.Duration { return time.Since(c.began) }
+func (c *clock) now() time.Duration { return c.mono() }
 
 // offset is the wall clock less the monotonic one.
 func (c *clock) offset() time.Duration {

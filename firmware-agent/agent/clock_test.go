@@ -17,7 +17,7 @@ func TestClockTellsOfStepsAndOfBeingSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ahead atomic.Int64 // nanoseconds
 		var synced atomic.Bool
-		c := newClock(synced.Load, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) })
+		c := newClock(synced.Load, func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }, nil)
 		var told []protocol.TimeStep
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -60,7 +60,7 @@ func TestClockTellsOfStepsAndOfBeingSet(t *testing.T) {
 func TestClockWatchEndsWhenItCannotTell(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		synced := false
-		c := newClock(func() bool { return synced }, nil)
+		c := newClock(func() bool { return synced }, nil, nil)
 		synced = true
 		full := errors.New("full")
 		require.ErrorIs(t, c.watch(t.Context(), func(protocol.TimeStep) error { return full }), full)
@@ -69,7 +69,7 @@ func TestClockWatchEndsWhenItCannotTell(t *testing.T) {
 
 func TestTheKernelIsAsked(t *testing.T) {
 	require.NotPanics(t, func() { kernelSynchronised() })
-	c := newClock(nil, nil)
+	c := newClock(nil, nil, nil)
 	_, wall, _ := c.read()
 	require.InDelta(t, time.Now().UnixMilli(), wall, 60_000)
 }

@@ -29,49 +29,26 @@ const (
 	pollRequest, pollReply = 8, 37
 )
 
-// startJournal opens the journal, replays it and writes BOOT. Only a journal that
-// somebody else has open keeps the agent from starting.
+// startJournal begins the logbook. Only a journal that somebody else has open
+// keeps the agent from starting.
 func (a *Agent) startJournal() error {
 	disk, err := a.o.openDisk(filepath.Join(a.c.StateDir, "journal"))
-	if err != nil {
-		a.outOfJournal(err)
-		return nil
+	if err == nil {
+		err = a.begin(disk, journal.Options{
+			Clock:    a.clock.read,
+			Random:   cryptorand.Reader,
+			Appended: a.appended,
+			Synced:   func(d time.Duration) { a.metrics.sync.observe(d.Seconds()) },
+		})
 	}
-	j, rec, err := journal.Open(disk, journal.Options{
-		Clock:    a.clock.read,
-		Random:   cryptorand.Reader,
-		Snapshot: a.fold.Snapshot,
-		Appended: a.appended,
-		Synced:   func(d time.Duration) { a.metrics.sync.observe(d.Seconds()) },
-	})
 	if errors.Is(err, journal.ErrInUse) {
 		return fmt.Errorf("state_dir %s: %w", a.c.StateDir, err)
 	}
+	j := a.journal
+	if j != nil {
+		a.push("journal", j.Close)
+	}
 	if err != nil {
-		a.outOfJournal(err)
-		return nil
-	}
-	a.journal = j
-	a.push("journal", j.Close)
-	if err := j.Replay(a.replayed); err != nil {
-		a.outOfJournal(err)
-		return nil
-	}
-	pos := j.Position()
-	boot := protocol.Boot{
-		BootID: a.bootID, Software: a.o.Software, Epoch: pos.Epoch, CutBytes: rec.CutBytes, Old: rec.Old,
-	}
-	if rec.NewEpoch != "" && rec.NewEpoch != journal.WhyFresh {
-		boot.Out = protocol.ReasonEpochReplaced
-		boot.Carried = a.carry(j, rec.NewEpoch == journal.WhyAbandoned)
-		a.waits.Store(true)
-		a.o.Log.Error("the journal begins a new epoch; out of service until staff accept it",
-			"event", "new_epoch", "reason", string(rec.NewEpoch), "err", rec.Detail)
-	}
-	if rec.CutBytes > 0 {
-		a.o.Log.Warn("a torn record was cut", "event", "torn_tail", "bytes", rec.CutBytes)
-	}
-	if err := j.Append(boot); err != nil {
 		a.outOfJournal(err)
 		return nil
 	}
@@ -83,41 +60,6 @@ func (a *Agent) startJournal() error {
 		}
 	})
 	return nil
-}
-
-// carry is what a new epoch takes over from the one that is left. whole says that
-// no record of it is missing. What cannot be read is not carried over; then the
-// bucket of pulses begins empty.
-func (a *Agent) carry(j *journal.Journal, whole bool) []byte {
-	var left cabinet.Fold
-	err := j.ReplayLeft(left.Add)
-	if err != nil {
-		a.o.Log.Error("the epoch before is not wholly carried over", "event", "new_epoch", "err", err)
-	}
-	b, err := left.State().Carry(whole && err == nil)
-	if err != nil {
-		a.o.Log.Error("nothing is carried over from the epoch before", "event", "new_epoch", "err", err)
-	}
-	return b
-}
-
-// outOfJournal says that nothing can be recorded, so that nothing may be done.
-func (a *Agent) outOfJournal(err error) {
-	a.waits.Store(true)
-	a.o.Log.Error("no journal: out of service", "event", "out_of_service", "reason", string(protocol.ReasonOutOfService), "err", err)
-}
-
-// writable reports whether the journal can be built upon.
-func (a *Agent) writable() bool {
-	return a.journal != nil && a.journal.Err() == nil && a.fold.State().BootID == a.bootID
-}
-
-// replayed takes a record in that stood in the journal before this boot.
-func (a *Agent) replayed(r protocol.Record) error {
-	if at := time.UnixMilli(int64(r.WallMS)); r.Clock == protocol.ClockSynchronised && at.After(a.lastWall) {
-		a.lastWall = at
-	}
-	return a.fold.Add(r)
 }
 
 // appended sees every record that is on the device.
@@ -203,34 +145,6 @@ func (a *Agent) startCabinet() error {
 	return nil
 }
 
-// outOfService says why no swap may begin, "" when one may.
-func (a *Agent) outOfService() protocol.Reason {
-	if a.waits.Load() || a.journal.Position().Full {
-		return protocol.ReasonOutOfService
-	}
-	return ""
-}
-
-// backlog counts the records that the backend has not committed.
-func (a *Agent) backlog() uint64 {
-	if a.journal == nil {
-		return 0
-	}
-	pos := a.journal.Position()
-	return pos.TailSeq - pos.AckedSeq
-}
-
-// shipped is the journal as the link sees it.
-type shipped struct{ *journal.Journal }
-
-func (s shipped) Position() link.Position {
-	p := s.Journal.Position()
-	return link.Position{
-		Epoch: p.Epoch, FirstSeq: p.FirstSeq, TailSeq: p.TailSeq, TailHash: p.TailHash,
-		AckedSeq: p.AckedSeq, AckedHash: p.AckedHash, BootSeq: p.BootSeq,
-	}
-}
-
 func (a *Agent) startLink() error {
 	keys, err := link.OpenKeyRing(a.id.Root, a.id.KeyList, filepath.Join(a.c.StateDir, "keys.json"), a.o.Log)
 	if err != nil {
@@ -307,18 +221,7 @@ func (a *Agent) greeted(m protocol.HelloOK, keysVersion int64) bool {
 	if a.cabinet == nil {
 		return true
 	}
-	switch m.Verdict {
-	case protocol.VerdictResume:
-		a.waits.Store(false)
-	case protocol.VerdictWait:
-		a.waits.Store(true)
-		a.o.Log.Warn("the backend waits for staff to accept this journal; out of service", "event", "epoch_waits")
-	case protocol.VerdictNewEpoch:
-		a.waits.Store(true)
-		err := errors.New("the backend asks for a new epoch")
-		if abandon := a.journal.Abandon(); abandon != nil {
-			err = errors.Join(err, abandon)
-		}
+	if err := a.judged(m.Verdict); err != nil {
 		a.fail(err)
 		return true
 	}

@@ -96,7 +96,7 @@ func (j *Journal) prune() error {
 	removed, now := 0, j.upNow()
 	for len(j.segments)-removed > 1 {
 		s := j.segments[removed]
-		if s.last > j.acked.seq || now < s.upMS+j.opt.keepMS {
+		if s.last > j.acked.seq || now < s.upMS+j.opt.KeepMS {
 			break
 		}
 		// First the note that they are committed: a gap before the first
@@ -107,7 +107,7 @@ func (j *Journal) prune() error {
 		if err := j.disk.Remove(s.name.String()); err != nil {
 			return j.fail(fmt.Errorf("remove %s: %w", s.name, err))
 		}
-		j.bytes -= j.opt.segmentBytes
+		j.bytes -= j.opt.SegmentBytes
 		removed++
 	}
 	if removed == 0 {

@@ -26,7 +26,7 @@ func (void) RecordType() protocol.RecordType { return protocol.RecordVoid }
 func sample(t testing.TB) (d *memDisk, name string, ends []int) {
 	t.Helper()
 	opt := testOptions()
-	opt.segmentBytes = sampleSegment
+	opt.SegmentBytes = sampleSegment
 	d = newMemDisk()
 	j, _ := mustOpen(t, d, opt)
 	for range 200 {
@@ -41,7 +41,7 @@ const sampleSegment = 16 << 10
 
 func sampleOptions() Options {
 	opt := testOptions()
-	opt.segmentBytes = sampleSegment
+	opt.SegmentBytes = sampleSegment
 	return opt
 }
 
@@ -385,7 +385,7 @@ func TestAbandonedEpoch(t *testing.T) {
 
 func TestNewEpochsAreBounded(t *testing.T) {
 	opt := testOptions()
-	opt.maxBytes = 4 * testSegment
+	opt.MaxBytes = 4 * testSegment
 	d := newMemDisk()
 	for n := range 4 {
 		opt.Random = seeded(uint64(n))

@@ -17,7 +17,7 @@ func TestOnARealFileSystem(t *testing.T) {
 	d, err := OpenDir(dir, forget)
 	require.NoError(t, err)
 	opt := testOptions()
-	opt.segmentBytes, opt.maxBytes = SegmentBytes, MaxBytes
+	opt.SegmentBytes, opt.MaxBytes = SegmentBytes, MaxBytes
 	j, rec := mustOpen(t, d, opt)
 	require.Equal(t, WhyFresh, rec.NewEpoch)
 	require.NoError(t, j.Append(fact(1), fact(2)))

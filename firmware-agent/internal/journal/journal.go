@@ -48,9 +48,9 @@ type Options struct {
 	// Synced is told how long each sync of a record took. It may be nil.
 	Synced func(time.Duration)
 
-	// For tests, 0: the constants above.
-	segmentBytes, maxBytes int64
-	keepMS                 uint64
+	// Sizes and ages for tests and simulations; 0: the constants above.
+	SegmentBytes, MaxBytes int64
+	KeepMS                 uint64
 }
 
 // Journal is an open journal. Its methods may be called from any goroutine.
@@ -113,7 +113,7 @@ func (j *Journal) Position() Position {
 		AckedHash: j.acked.hash,
 		BootSeq:   j.bootSeq,
 		// A swap that has begun must be able to end, also across a roll.
-		Full: j.bytes+2*j.opt.segmentBytes > j.opt.maxBytes,
+		Full: j.bytes+2*j.opt.SegmentBytes > j.opt.MaxBytes,
 	}
 }
 
@@ -163,7 +163,7 @@ func (j *Journal) Append(payloads ...protocol.Payload) error {
 	if j.err != nil {
 		return j.err
 	}
-	if j.tail.off+need > j.opt.segmentBytes {
+	if j.tail.off+need > j.opt.SegmentBytes {
 		if err := j.roll(need); err != nil {
 			return err
 		}
@@ -235,10 +235,10 @@ func (j *Journal) roll(need int64) error {
 	if err != nil {
 		return j.fail(fmt.Errorf("snapshot: %w", err))
 	}
-	if protocol.MinRecord+int64(len(snapshot))+need > j.opt.segmentBytes {
+	if protocol.MinRecord+int64(len(snapshot))+need > j.opt.SegmentBytes {
 		return fmt.Errorf("append: %d bytes and a snapshot of %d: more than a segment", need, len(snapshot))
 	}
-	if j.bytes+j.opt.segmentBytes > j.opt.maxBytes {
+	if j.bytes+j.opt.SegmentBytes > j.opt.MaxBytes {
 		return ErrFull
 	}
 	last := j.name()
@@ -251,7 +251,7 @@ func (j *Journal) roll(need int64) error {
 
 // start creates a segment and makes it the active one.
 func (j *Journal) start(name segmentName) error {
-	f, err := createSegment(j.disk, name, j.opt.segmentBytes)
+	f, err := createSegment(j.disk, name, j.opt.SegmentBytes)
 	if err != nil {
 		return j.fail(err)
 	}
@@ -261,7 +261,7 @@ func (j *Journal) start(name segmentName) error {
 		}
 	}
 	j.active = f
-	j.bytes += j.opt.segmentBytes
+	j.bytes += j.opt.SegmentBytes
 	j.segments = append(j.segments, segment{name: name, last: name.first - 1, upMS: j.upMS})
 	j.tail.off = 0
 	return nil

@@ -48,9 +48,9 @@ func testOptions() Options {
 		Clock:        (&testClock{}).read,
 		Random:       seeded(1),
 		Snapshot:     func() ([]byte, error) { return []byte(`{"state":1}`), nil },
-		segmentBytes: testSegment,
-		maxBytes:     64 * testSegment,
-		keepMS:       KeepMS,
+		SegmentBytes: testSegment,
+		MaxBytes:     64 * testSegment,
+		KeepMS:       KeepMS,
 	}
 }
 
@@ -271,7 +271,7 @@ func TestSegmentsGoWhenCommittedAndOld(t *testing.T) {
 
 func TestAFullJournalRefusesAndKeepsAll(t *testing.T) {
 	opt := testOptions()
-	opt.maxBytes = 5 * testSegment
+	opt.MaxBytes = 5 * testSegment
 	d := newMemDisk()
 	j, _ := mustOpen(t, d, opt)
 	n, full := 0, 0

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -40,9 +41,9 @@ func Open(disk Disk, opt Options) (_ *Journal, rec Recovery, err error) {
 	if opt.Clock == nil || opt.Random == nil || opt.Snapshot == nil {
 		return nil, rec, errors.New("open the journal: want a clock, a random source and a snapshot function")
 	}
-	if opt.segmentBytes == 0 {
-		opt.segmentBytes, opt.maxBytes, opt.keepMS = SegmentBytes, MaxBytes, KeepMS
-	}
+	opt.SegmentBytes = cmp.Or(opt.SegmentBytes, SegmentBytes)
+	opt.MaxBytes = cmp.Or(opt.MaxBytes, MaxBytes)
+	opt.KeepMS = cmp.Or(opt.KeepMS, KeepMS)
 	lock, err := disk.Lock()
 	if err != nil {
 		return nil, rec, fmt.Errorf("lock the journal: %w", err)
@@ -66,7 +67,7 @@ func (j *Journal) recover() (Recovery, error) {
 			_ = j.fail(fmt.Errorf("read back %s: %w", n, err))
 		}
 	}
-	j.bytes = int64(len(names)) * j.opt.segmentBytes
+	j.bytes = int64(len(names)) * j.opt.SegmentBytes
 	groups := byGeneration(names)
 	for i := len(groups) - 1; i >= 0; i-- {
 		c, err := scan(j.disk, groups[i], func(entry) error { return nil })
@@ -167,7 +168,7 @@ func (j *Journal) format(generation uint32) error {
 	if j.err != nil {
 		return j.err
 	}
-	if j.bytes+j.opt.segmentBytes > j.opt.maxBytes {
+	if j.bytes+j.opt.SegmentBytes > j.opt.MaxBytes {
 		return ErrFull // earlier epochs are evidence, and nobody's to remove
 	}
 	j.segments, j.tail, j.bootSeq = nil, place{}, 1
@@ -188,8 +189,8 @@ func (j *Journal) mend(c *chain) error {
 	if err != nil {
 		return errors.Join(fmt.Errorf("size of the last segment: %w", err), f.Close())
 	}
-	if c.torn > 0 || size < j.opt.segmentBytes {
-		end := max(j.opt.segmentBytes, c.tail.off+c.torn)
+	if c.torn > 0 || size < j.opt.SegmentBytes {
+		end := max(j.opt.SegmentBytes, c.tail.off+c.torn)
 		if err := fillZero(f, c.tail.off, end); err != nil {
 			return errors.Join(fmt.Errorf("cut a torn tail: %w", err), f.Close())
 		}
@@ -204,7 +205,7 @@ func (j *Journal) removeBlank(names []segmentName) error {
 		if err := j.disk.Remove(n.String()); err != nil {
 			return fmt.Errorf("remove %s, which holds no record: %w", n, err)
 		}
-		j.bytes -= j.opt.segmentBytes
+		j.bytes -= j.opt.SegmentBytes
 	}
 	if len(names) == 0 {
 		return nil
