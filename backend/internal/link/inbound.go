@@ -107,7 +107,7 @@ func (l *Link) handle(ctx context.Context, m message) {
 		l.drop(ResultNoKeys, m.cabinet, errors.New("the database was not reachable yet"))
 		return
 	}
-	e, err := protocol.Open(m.payload, l.o.Ring.lookup)
+	e, err := protocol.Open(m.payload, l.o.Ring.Lookup)
 	if err == nil && e.CabinetID != m.cabinet {
 		l.drop(ResultForeign, m.cabinet, errors.New("the envelope names "+string(e.CabinetID)))
 		return
@@ -116,7 +116,7 @@ func (l *Link) handle(ctx context.Context, m message) {
 		l.drop(l.resultOf(err, m.cabinet), m.cabinet, err)
 		return
 	}
-	known, err := l.dispatch(ctx, m.channel, e)
+	known, err := l.o.Handlers.Dispatch(ctx, m.channel, e)
 	switch {
 	case err != nil:
 		l.o.Count("in", string(e.Type), ResultInvalid)
@@ -143,10 +143,10 @@ func (l *Link) resultOf(err error, cabinet protocol.CabinetID) string {
 	}
 }
 
-// dispatch decodes and hands over; false means that the channel does not carry
-// messages of this type.
-func (l *Link) dispatch(ctx context.Context, channel protocol.Channel, e protocol.Envelope) (bool, error) {
-	h, id := l.o.Handlers, e.CabinetID
+// Dispatch decodes a verified message and hands it over; false means that the
+// channel does not carry messages of this type.
+func (h Handlers) Dispatch(ctx context.Context, channel protocol.Channel, e protocol.Envelope) (bool, error) {
+	id := e.CabinetID
 	type route struct {
 		channel protocol.Channel
 		kind    protocol.Type

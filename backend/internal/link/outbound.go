@@ -14,8 +14,8 @@ type outgoing struct {
 	message protocol.Message
 }
 
-// Publish signs a message and sends it to a cabinet: a grant by the grant key,
-// everything else by the service key. It never blocks; false means dropped.
+// Publish signs a message and sends it to a cabinet. It never blocks; false means
+// dropped.
 func (l *Link) Publish(cabinet protocol.CabinetID, m protocol.Message) bool {
 	if !l.records.up() {
 		l.dropOut(m, cabinet, ResultNotConnected, mqtt.ErrNotConnected)
@@ -50,12 +50,17 @@ func (l *Link) send() {
 	}
 }
 
-func (l *Link) publish(o outgoing) {
-	kid, key := l.o.Keys.ServiceID, l.o.Keys.Service
-	if o.message.MessageType() == protocol.TypeGrant {
-		kid, key = l.o.Keys.GrantID, l.o.Keys.Grant
+// Seal signs a message to a cabinet: a grant by the grant key, everything else by
+// the service key.
+func (k Keys) Seal(cabinet protocol.CabinetID, m protocol.Message) ([]byte, error) {
+	if m.MessageType() == protocol.TypeGrant {
+		return protocol.Seal(k.GrantID, k.Grant, cabinet, m)
 	}
-	raw, err := protocol.Seal(kid, key, o.cabinet, o.message)
+	return protocol.Seal(k.ServiceID, k.Service, cabinet, m)
+}
+
+func (l *Link) publish(o outgoing) {
+	raw, err := l.o.Keys.Seal(o.cabinet, o.message)
 	if err != nil {
 		l.dropOut(o.message, o.cabinet, ResultInvalid, err)
 		return

@@ -32,9 +32,9 @@ func (r *Ring) known(id protocol.CabinetID) bool {
 	return keys != nil && len((*keys)[id]) > 0
 }
 
-// lookup is a protocol.KeyLookup: a device's key signs everything that its own
+// Lookup is a protocol.KeyLookup: a device's key signs everything that its own
 // cabinet says, and nothing else.
-func (r *Ring) lookup(kid string, _ protocol.Type, id protocol.CabinetID) (ed25519.PublicKey, bool) {
+func (r *Ring) Lookup(kid string, _ protocol.Type, id protocol.CabinetID) (ed25519.PublicKey, bool) {
 	keys := r.keys.Load()
 	if keys == nil {
 		return nil, false

@@ -1,0 +1,195 @@
+package fleet
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"batteryswap/backend/internal/link"
+	"batteryswap/backend/internal/memory"
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+// The books' rows, for who checks them.
+type (
+	Books       = memory.View
+	Entry       = swap.Entry
+	Credit      = swap.Credit
+	Battery     = swap.Battery
+	Rider       = swap.Rider
+	Swap        = swap.Swap
+	Review      = swap.Review
+	RiderID     = swap.RiderID
+	Scan        = swap.Scan
+	Refusal     = swap.Refusal
+	Place       = swap.Place
+	Backup      = memory.Backup
+	CreditState = swap.CreditState
+)
+
+// What rows say of a battery, a credit and an entry.
+const (
+	WithRider  = swap.WithRider
+	InSlot     = swap.InSlot
+	WithStaff  = swap.WithStaff
+	UnderCheck = swap.UnderCheck
+
+	CreditOpen     = swap.CreditOpen
+	CreditReserved = swap.CreditReserved
+	CreditSpent    = swap.CreditSpent
+	CreditSettled  = swap.CreditSettled
+
+	EntryTaken     = swap.Taken
+	EntryDeposited = swap.Deposited
+	EntryReturned  = swap.Returned
+
+	StateClosed = swap.StateClosed
+)
+
+// Memory is a backend without database, broker, clock and goroutines: the same
+// verification, decisions and fold as in production. One goroutine drives it.
+type Memory struct {
+	keys  Keys
+	ring  *link.Ring
+	names map[protocol.CabinetID][]ed25519.PublicKey
+	store *memory.Store
+	send  func(topic string, payload []byte)
+	now   time.Time
+	ids   uint64
+}
+
+// NewMemory makes a backend with empty books. Its keys are made of seed; what it
+// says to cabinets goes to send, which may lose it.
+func NewMemory(seed uint64, send func(topic string, payload []byte)) (*Memory, error) {
+	m := &Memory{ring: &link.Ring{}, names: map[protocol.CabinetID][]ed25519.PublicKey{}, send: send}
+	root, grant, service := seededKey(seed, "root"), seededKey(seed, "grant"), seededKey(seed, "service")
+	m.keys.Root = root.Public().(ed25519.PublicKey)
+	m.keys.List = protocol.KeyList{Version: 1, Keys: []protocol.Key{
+		{KeyID: "g1", Use: protocol.UseGrant, PublicKey: grant.Public().(ed25519.PublicKey)},
+		{KeyID: "s1", Use: protocol.UseService, PublicKey: service.Public().(ed25519.PublicKey)},
+	}}
+	signed, err := protocol.SealKeyList(root, m.keys.List)
+	if err != nil {
+		return nil, fmt.Errorf("keys: %w", err)
+	}
+	m.keys.Signed, m.keys.riderRef = string(signed), root.Seed()
+	m.keys.signing = link.Keys{GrantID: "g1", Grant: grant, ServiceID: "s1", Service: service}
+	m.store = memory.New(memory.Options{RiderRef: m.keys.RiderRef, OpenGrant: m.keys.OpenGrant, NewID: m.newID})
+	return m, nil
+}
+
+func seededKey(seed uint64, name string) ed25519.PrivateKey {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(name), seed))
+	return ed25519.NewKeyFromSeed(sum[:])
+}
+
+// newID is a UUIDv7 of the time that was told last and a counter.
+func (m *Memory) newID() protocol.SwapID {
+	m.ids++
+	ms := uint64(m.now.UnixMilli())
+	return protocol.SwapID(fmt.Sprintf("%08x-%04x-7%03x-8000-%012x", ms>>16&0xffffffff, ms&0xffff, m.ids>>48, m.ids&(1<<48-1)))
+}
+
+// Keys are those that agents trust.
+func (m *Memory) Keys() Keys { return m.keys }
+
+// Store is the books, for staff acts and checks.
+func (m *Memory) Store(now time.Time) *memory.Store {
+	m.now = now
+	return m.store
+}
+
+// Enrol makes a cabinet known with its device key.
+func (m *Memory) Enrol(now time.Time, id protocol.CabinetID, slots int, device ed25519.PublicKey) error {
+	m.names[id] = append(m.names[id], device)
+	m.ring.Replace(m.names)
+	return m.Store(now).Enrol(now, id, slots)
+}
+
+// Receive takes a message of a cabinet as the broker hands it over. An error is
+// why it, or a part of it, was not taken.
+func (m *Memory) Receive(now time.Time, topic string, payload []byte) error {
+	m.now = now
+	id, channel, err := protocol.ParseTopic(topic)
+	if err != nil {
+		return err
+	}
+	e, err := protocol.Open(payload, m.ring.Lookup)
+	if err != nil {
+		return err
+	}
+	if e.CabinetID != id {
+		return fmt.Errorf("topic of %s: the envelope names %s", id, e.CabinetID)
+	}
+	var why error
+	known, err := m.handlers(&why).Dispatch(context.Background(), channel, e)
+	if err == nil && !known {
+		err = fmt.Errorf("%s: not a message of this channel", e.Type)
+	}
+	if err == nil {
+		err = why
+	}
+	return err
+}
+
+func (m *Memory) handlers(why *error) link.Handlers {
+	return link.Handlers{
+		Log: func(e protocol.Envelope, l protocol.Log) {
+			answer, err := m.store.Ingest(m.now, e.CabinetID, l)
+			*why = err
+			if answer != nil {
+				m.publish(e.CabinetID, answer)
+			}
+		},
+		Hello: func(_ context.Context, id protocol.CabinetID, h protocol.Hello) {
+			answer, err := m.store.Hello(m.now, id, h)
+			if *why = err; err == nil {
+				if h.KeysVersion < m.keys.List.Version {
+					answer.Keys = m.keys.Signed
+				}
+				m.publish(id, answer)
+			}
+		},
+		Prepared: func(_ context.Context, id protocol.CabinetID, p protocol.Prepared) {
+			g, err := m.store.Prepared(m.now, id, p)
+			if *why = err; g != nil {
+				m.publish(id, *g)
+			}
+		},
+		Refused: func(_ context.Context, id protocol.CabinetID, r protocol.Refused) { m.store.Refused(m.now, id, r) },
+		Inventory: func(context.Context, protocol.CabinetID, protocol.InventoryReport) {
+		},
+		Telemetry: func(id protocol.CabinetID, t protocol.Telemetry) { m.store.Heard(m.now, id, t.Slots) },
+		Will:      func(protocol.CabinetID, protocol.Will) {},
+	}
+}
+
+func (m *Memory) publish(id protocol.CabinetID, msg protocol.Message) {
+	raw, err := m.keys.signing.Seal(id, msg)
+	if err != nil {
+		return // what cannot be encoded is not sent; production counts it
+	}
+	m.send(protocol.Topic(id, protocol.Down), raw)
+}
+
+// Scan is a rider's scan. The refusal says why it became no swap.
+func (m *Memory) Scan(now time.Time, s Scan) (protocol.SwapID, *Refusal) {
+	m.now = now
+	id, prepare, no := m.store.Request(now, s)
+	if prepare != nil {
+		m.publish(s.CabinetID, *prepare)
+	}
+	return id, no
+}
+
+// Expire closes requests that no cabinet answered, and withdraws them.
+func (m *Memory) Expire(now time.Time) {
+	m.now = now
+	for _, e := range m.store.Expire(now) {
+		m.publish(e.CabinetID, protocol.Cancel{SwapID: e.SwapID})
+	}
+}
