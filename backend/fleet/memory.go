@@ -14,22 +14,35 @@ import (
 	"batteryswap/protocol"
 )
 
-// The books' rows, for who checks them.
-type (
-	Books       = memory.View
-	Entry       = swap.Entry
-	Credit      = swap.Credit
-	Battery     = swap.Battery
-	Rider       = swap.Rider
-	Swap        = swap.Swap
-	Review      = swap.Review
-	RiderID     = swap.RiderID
-	Scan        = swap.Scan
-	Refusal     = swap.Refusal
-	Place       = swap.Place
-	Backup      = memory.Backup
-	CreditState = swap.CreditState
-)
+// Books are all rows of a Memory, for who checks them.
+type Books = memory.View
+
+// Entry is a line of the ledger.
+type Entry = swap.Entry
+
+// Credit is a battery that the fleet owes a rider.
+type Credit = swap.Credit
+
+// Battery is a battery's row: one custody.
+type Battery = swap.Battery
+
+// Swap is a swap's row.
+type Swap = swap.Swap
+
+// RiderID names a rider.
+type RiderID = swap.RiderID
+
+// Scan is one presentation of a cabinet's code.
+type Scan = swap.Scan
+
+// Refusal is why a scan became no swap.
+type Refusal = swap.Refusal
+
+// Place is where staff say that a battery is.
+type Place = swap.Place
+
+// Backup is a copy of the books.
+type Backup = memory.Backup
 
 // What rows say of a battery, a credit and an entry.
 const (

@@ -18,16 +18,26 @@ import (
 	"batteryswap/protocol"
 )
 
-// What a simulation hands to a Core.
-type (
-	Disk           = journal.Disk
-	File           = journal.File
-	Reading        = slot.Reading
-	CabinetReading = driver.CabinetReading
-	KeyRing        = link.KeyRing
-	Tri            = slot.Tri
-	Value          = slot.Value
-)
+// Disk is what the journal asks of a file system.
+type Disk = journal.Disk
+
+// File is one file of a Disk.
+type File = journal.File
+
+// Reading is what a board said of one slot.
+type Reading = slot.Reading
+
+// CabinetReading is what the cabinet's own board said.
+type CabinetReading = driver.CabinetReading
+
+// KeyRing holds the keys that speak for the backend.
+type KeyRing = link.KeyRing
+
+// Tri is the answer of a sensor.
+type Tri = slot.Tri
+
+// Value is a measured number, or the absence of one.
+type Value = slot.Value
 
 // The answers of a sensor.
 const (
@@ -36,8 +46,10 @@ const (
 	Yes     = slot.Yes
 )
 
-// TriOf is Yes for true and No for false; Known is a number that was measured.
-func TriOf(b bool) Tri    { return slot.TriOf(b) }
+// TriOf is Yes for true and No for false.
+func TriOf(b bool) Tri { return slot.TriOf(b) }
+
+// Known is a number that was measured.
 func Known(n int32) Value { return slot.Known(n) }
 
 // PulseTime is within what time Answered must follow Hands.Unlock.

@@ -103,7 +103,7 @@ func (s *Store) fetch(ids ...protocol.SwapID) {
 }
 
 // commit keeps what a transaction has changed.
-func (s *Store) commit() swap.Changes {
+func (s *Store) commit() {
 	ch := s.rows.books.Changes()
 	s.rows.ledger = append(s.rows.ledger, ch.Entries...)
 	s.rows.reviews = append(s.rows.reviews, ch.Reviews...)
@@ -116,7 +116,6 @@ func (s *Store) commit() swap.Changes {
 			delete(s.rows.books.Swaps, id)
 		}
 	}
-	return ch
 }
 
 // Backup is a copy of everything.
