@@ -88,8 +88,7 @@ func (r *Recorder) commitOnce(ctx context.Context, group []parcel) error {
 		for _, p := range group {
 			results = append(results, ingestOne(l, p))
 		}
-		ch = l.books.Changes()
-		queueIngest(b, l, results, ch)
+		ch = queueIngest(b, l, results)
 		return nil
 	}
 	err := r.store.transact(ctx, w, ingest)
@@ -118,7 +117,7 @@ func ingestOne(l *loaded, p parcel) result {
 
 // queueIngest writes what the group did: the cabinets' words, their records, and
 // the books.
-func queueIngest(b *pgx.Batch, l *loaded, results []result, ch swap.Changes) {
+func queueIngest(b *pgx.Batch, l *loaded, results []result) swap.Changes {
 	var lines []line
 	var said []words
 	gap := false
@@ -140,13 +139,14 @@ func queueIngest(b *pgx.Batch, l *loaded, results []result, ch swap.Changes) {
 	}
 	writeWords.queue(b, said)
 	writeRecords.queue(b, lines)
-	queueChanges(b, ch)
+	ch := l.queueChanges(b)
 	if gap {
 		// An agent goes on only from what was acknowledged: the database has lost it.
 		queueRecovering(b)
 	} else if l.recovering {
 		queueCaughtUp(b)
 	}
+	return ch
 }
 
 // wants are the rows that a group touches.

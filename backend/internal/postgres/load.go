@@ -11,179 +11,45 @@ import (
 	"batteryswap/protocol"
 )
 
-// wanted names the rows that a transaction is about. What belongs to them is
-// loaded with them.
-type wanted struct {
-	cabinets []string // their cursors are locked
-	openAt   []string // cabinets whose open swaps are wanted
-	swaps    []string // and their riders, credits and batteries
-	deposits []string // of those: swaps that may book a deposit
-	riders   []string // and their credits, batteries and open swaps
-	serials  []string
-	// slots are pairs of cabinet and slot whose battery may be displaced.
-	slotCabinets []string
-	slotNumbers  []int
-	// last names records whose hash is wanted, if they are in the books.
-	lastCabinets []string
-	lastEpochs   [][]byte
-	lastSeqs     []int64
-	// review is one that is to be decided, 0 none.
-	review int64
-}
-
-// loaded is what came back.
+// loaded is what came back, and what a decision adds to it.
 type loaded struct {
 	books *swap.Books
+	scans map[scanKey]storedScan
 	now   time.Time // of the database, after the locks were had
 	// recovering: the database was restored, and cabinets know more.
 	recovering bool
 	review     swap.Case
+	newScans   []storedScan // to be written
+	moved      []string     // swaps whose riders are to be told, after COMMIT
 }
-
-// The statements lock in the one order of this package: cabinet, rider, credit,
-// battery, swap, each sorted. Every row is found by an index through a lateral
-// join, which leaves the planner no other way: a plan made for an empty table
-// must not read a full one.
-// $1 swaps, $2 openAt, $3 riders, $4 serials, $5 and $6 slots.
-const (
-	cabinetColumns = `k.cabinet_id, c.slots, c.enrolled_at, c.out_of_service, greatest(k.heard_at, s.seen_at), k.epoch,
-		k.last_seq, k.last_hash, k.hole, k.forked, k.boot_seq, k.boot_id, k.clock_boot, k.clock_offset_ms
-		FROM cabinet_cursor k JOIN cabinet c USING (cabinet_id) LEFT JOIN cabinet_state s USING (cabinet_id)`
-
-	swapColumns = `swap_id::text, cabinet_id, coalesce(rider_id::text, ''), coalesce(kind, ''), state, by_fact, parked,
-		epoch, boot_seq, boot_id, nonce, deposit_slots, dispense, coalesce(credit_id::text, ''),
-		step, slot, coalesce(door, ''), coalesce(judgement, ''), deposit_slot, coalesce(deposited, ''), soc, pulsed,
-		take_slot, coalesce(taken, ''), coalesce(outcome, ''), coalesce(reason, ''), coalesce(reviewed, ''), coalesce(ruling, ''), entries,
-		view_seq, requested_at, updated_at, closed_at`
-
-	swapsWanted = `SELECT unnest($1::uuid[]) UNION ALL SELECT o.swap_id FROM unnest($2::text[]) AS c(id)
-		CROSS JOIN LATERAL (SELECT swap_id FROM swap WHERE cabinet_id = c.id AND state <> 'closed' OFFSET 0) o`
-
-	// ofSwaps is one column of the wanted swaps.
-	ofSwaps = ` FROM (` + swapsWanted + `) AS w(id) CROSS JOIN LATERAL
-		(SELECT rider_id, credit_id, deposited, pulsed FROM swap WHERE swap_id = w.id OFFSET 0) o`
-)
-
-// locking reads the rows of a table by their keys, and locks them in the order
-// of the keys.
-func locking(table, key, columns, keys string) string {
-	return `SELECT x.* FROM (SELECT DISTINCT id FROM (` + keys + `) AS u(id) WHERE id IS NOT NULL ORDER BY id) AS w
-		CROSS JOIN LATERAL (SELECT ` + columns + ` FROM ` + table + ` WHERE ` + key + ` = w.id FOR NO KEY UPDATE) x`
-}
-
-var (
-	sqlLockCursors = `SELECT x.* FROM (SELECT DISTINCT id FROM unnest($1::text[]) AS u(id) ORDER BY id) AS w
-		CROSS JOIN LATERAL (SELECT ` + cabinetColumns + ` WHERE k.cabinet_id = w.id FOR NO KEY UPDATE OF k) x`
-
-	sqlLockRiders = locking("rider", "rider_id",
-		`rider_id::text, active, deposits, returns, takes, counted, issued, credits_due, open_reviews`,
-		`SELECT unnest($3::uuid[]) UNION ALL SELECT o.rider_id`+ofSwaps)
-
-	sqlLockCredits = locking("credit", "credit_id",
-		`credit_id::text, rider_id::text, origin, state, coalesce(swap_id::text, ''), opened_at`,
-		`SELECT o.credit_id`+ofSwaps+` UNION ALL SELECT c.credit_id FROM unnest($3::uuid[]) AS r(id) CROSS JOIN LATERAL
-			(SELECT credit_id FROM credit WHERE rider_id = r.id AND state IN ('open', 'reserved') OFFSET 0) c`)
-
-	sqlLockBatteries = locking("battery", "battery_serial",
-		`battery_serial, type, is_foreign, holder, coalesce(rider_id::text, ''), coalesce(cabinet_id, ''), coalesce(slot, 0), ahead_of::text[]`,
-		`SELECT unnest($4::text[]) UNION ALL SELECT o.deposited`+ofSwaps+` UNION ALL SELECT jsonb_array_elements_text(o.pulsed)`+ofSwaps+`
-			UNION ALL SELECT b.battery_serial FROM unnest($3::uuid[]) AS r(id) CROSS JOIN LATERAL
-				(SELECT battery_serial FROM battery WHERE rider_id = r.id OFFSET 0) b
-			UNION ALL SELECT b.battery_serial FROM unnest($5::text[], $6::int[]) AS t(c, n) CROSS JOIN LATERAL
-				(SELECT battery_serial FROM battery WHERE holder = 'slot' AND cabinet_id = t.c AND slot = t.n OFFSET 0) b
-			UNION ALL SELECT battery_serial FROM battery WHERE ahead_of <> '{}' AND ahead_of && ARRAY(`+swapsWanted+`)`)
-
-	sqlLockSwaps = locking("swap", "swap_id", swapColumns,
-		swapsWanted+` UNION ALL SELECT s.swap_id FROM unnest($3::uuid[]) AS r(id) CROSS JOIN LATERAL
-			(SELECT swap_id FROM swap WHERE rider_id = r.id AND state <> 'closed' OFFSET 0) s`)
-
-	// Open swaps of the same riders at other cabinets, and those cabinets, are
-	// read and not locked: only what never changes in them is used, and when they
-	// were heard last. $1 cabinets, $2 swaps.
-	sqlOtherSwaps = `SELECT x.* FROM (SELECT DISTINCT o.rider_id FROM unnest($2::uuid[]) AS w(id)
-			CROSS JOIN LATERAL (SELECT rider_id FROM swap WHERE swap_id = w.id OFFSET 0) o) AS r
-		CROSS JOIN LATERAL (SELECT ` + swapColumns + ` FROM swap
-			WHERE rider_id = r.rider_id AND state <> 'closed' AND cabinet_id <> ALL($1::text[]) OFFSET 0) x`
-
-	// $1 cabinets, $2 riders.
-	sqlOtherCabinets = `SELECT x.* FROM (SELECT DISTINCT o.cabinet_id FROM unnest($2::uuid[]) AS r(id)
-			CROSS JOIN LATERAL (SELECT cabinet_id FROM swap WHERE rider_id = r.id AND state <> 'closed' OFFSET 0) o
-			WHERE o.cabinet_id <> ALL($1::text[])) AS w
-		CROSS JOIN LATERAL (SELECT ` + cabinetColumns + ` WHERE k.cabinet_id = w.cabinet_id OFFSET 0) x`
-
-	// Hashes of records. $1 cabinets, $2 epochs, $3 seqs.
-	sqlHashes = `SELECT x.* FROM unnest($1::text[], $2::bytea[], $3::bigint[]) AS t(c, e, s)
-		CROSS JOIN LATERAL (SELECT cabinet_id, epoch, seq, hash FROM record
-			WHERE cabinet_id = t.c AND epoch = t.e AND seq = t.s OFFSET 0) x`
-)
 
 const sqlNow = `SELECT clock_timestamp(), recovering_since IS NOT NULL FROM fleet`
 
 // queueLoad adds the statements that lock and read what is wanted. The answer
 // is whole once the batch is closed.
 func queueLoad(b *pgx.Batch, w wanted) *loaded {
-	l := &loaded{books: swap.NewBooks()}
-	books := l.books
-	addCabinet := func(r pgx.Rows) error {
-		c, err := scanCabinet(r)
-		books.Cabinets[c.CabinetID] = c
-		return err
-	}
-	addSwap := func(r pgx.Rows) error {
-		s, err := scanSwap(r)
-		if err == nil {
-			books.Swaps[s.SwapID] = s
+	l := &loaded{books: swap.NewBooks(), scans: map[scanKey]storedScan{}}
+	load := func(when bool, sql string, scan func(pgx.Rows) error) {
+		if when && sql != "" {
+			sql, args := w.bind(sql)
+			each(b, sql, args, scan)
 		}
-		return err
 	}
-	each(b, sqlLockCursors, []any{w.cabinets}, addCabinet)
-	people := []any{w.swaps, w.openAt, w.riders}
-	somebody := len(w.swaps)+len(w.openAt)+len(w.riders) > 0
-	if somebody {
-		queuePeople(b, people, books)
-	}
-	if somebody || len(w.serials)+len(w.slotNumbers) > 0 {
-		each(b, sqlLockBatteries, append(people, w.serials, w.slotCabinets, w.slotNumbers), func(r pgx.Rows) error {
-			var x swap.Battery
-			err := r.Scan(&x.BatterySerial, &x.Type, &x.Foreign, &x.Holder, &x.RiderID, &x.CabinetID, &x.Slot, &x.AheadOf)
-			books.AddBattery(&x)
-			return err
-		})
-	}
-	if somebody {
-		each(b, sqlLockSwaps, people, addSwap)
-	}
-	if len(w.deposits) > 0 {
-		each(b, sqlOtherSwaps, []any{w.cabinets, w.deposits}, addSwap)
-	}
-	if len(w.lastSeqs) > 0 {
-		each(b, sqlHashes, []any{w.lastCabinets, w.lastEpochs, w.lastSeqs}, func(r pgx.Rows) error { return scanHash(r, books) })
-	}
-	if len(w.riders) > 0 {
-		each(b, sqlOtherCabinets, []any{w.cabinets, w.riders}, addCabinet)
-	}
+	load(len(w.cabinets) > 0, sqlLockCursors, l.addCabinet)
+	load(true, w.lockRiders(), l.addRider)
+	load(len(w.scanKeys) > 0, sqlScans, l.addScan)
+	load(true, w.lockCredits(), l.addCredit)
+	load(true, w.lockBatteries(), l.addBattery)
+	load(true, w.lockSwaps(), l.addSwap)
+	load(len(w.deposits) > 0, sqlOtherSwaps, l.addSwap)
+	load(len(w.lastSeqs) > 0, sqlHashes, l.addHash)
+	load(len(w.riders) > 0, sqlOtherCabinets, l.addCabinet)
 	if w.review != 0 {
 		queueCase(b, w, l)
 	}
 	// After the locks: a wait for them does not make a request look younger.
 	b.Queue(sqlNow).QueryRow(func(r pgx.Row) error { return r.Scan(&l.now, &l.recovering) })
 	return l
-}
-
-// queuePeople locks riders, then their credits.
-func queuePeople(b *pgx.Batch, people []any, books *swap.Books) {
-	each(b, sqlLockRiders, people, func(r pgx.Rows) error {
-		var x swap.Rider
-		err := r.Scan(&x.RiderID, &x.Active, &x.Deposits, &x.Returns, &x.Takes, &x.Counted, &x.Issued, &x.CreditsDue, &x.OpenReviews)
-		books.Riders[x.RiderID] = &x
-		return err
-	})
-	each(b, sqlLockCredits, people, func(r pgx.Rows) error {
-		var x swap.Credit
-		err := r.Scan(&x.CreditID, &x.RiderID, &x.Origin, &x.State, &x.SwapID, &x.OpenedAt)
-		books.Credits[x.CreditID] = &x
-		return err
-	})
 }
 
 func each(b *pgx.Batch, sql string, args []any, scan func(pgx.Rows) error) {
@@ -195,6 +61,50 @@ func each(b *pgx.Batch, sql string, args []any, scan func(pgx.Rows) error) {
 		}
 		return rows.Err()
 	})
+}
+
+// reachable reports whether a cabinet was heard of lately.
+func (l *loaded) reachable(c *swap.Cabinet) bool { return l.now.Sub(c.HeardAt) < heardWithin }
+
+func (l *loaded) addCabinet(r pgx.Rows) error {
+	c, err := scanCabinet(r)
+	l.books.Cabinets[c.CabinetID] = c
+	return err
+}
+
+func (l *loaded) addRider(r pgx.Rows) error {
+	var x swap.Rider
+	err := r.Scan(&x.RiderID, &x.Active, &x.Deposits, &x.Returns, &x.Takes, &x.Counted, &x.Issued, &x.CreditsDue, &x.OpenReviews)
+	l.books.Riders[x.RiderID] = &x
+	return err
+}
+
+func (l *loaded) addScan(r pgx.Rows) error {
+	x, err := scanStored(r)
+	l.scans[x.key()] = x
+	return err
+}
+
+func (l *loaded) addCredit(r pgx.Rows) error {
+	var x swap.Credit
+	err := r.Scan(&x.CreditID, &x.RiderID, &x.Origin, &x.State, &x.SwapID, &x.OpenedAt)
+	l.books.Credits[x.CreditID] = &x
+	return err
+}
+
+func (l *loaded) addBattery(r pgx.Rows) error {
+	var x swap.Battery
+	err := r.Scan(&x.BatterySerial, &x.Type, &x.Foreign, &x.Holder, &x.RiderID, &x.CabinetID, &x.Slot, &x.AheadOf)
+	l.books.AddBattery(&x)
+	return err
+}
+
+func (l *loaded) addSwap(r pgx.Rows) error {
+	s, err := scanSwap(r)
+	if err == nil {
+		l.books.Swaps[s.SwapID] = s
+	}
+	return err
 }
 
 func scanCabinet(r pgx.Rows) (*swap.Cabinet, error) {
@@ -212,14 +122,14 @@ func scanCabinet(r pgx.Rows) (*swap.Cabinet, error) {
 	return &c, err
 }
 
-func scanHash(r pgx.Rows, books *swap.Books) error {
+func (l *loaded) addHash(r pgx.Rows) error {
 	var id protocol.CabinetID
 	var seq uint64
 	var epoch, hash []byte
 	if err := r.Scan(&id, &epoch, &seq, &hash); err != nil {
 		return err
 	}
-	c := books.Cabinets[id]
+	c := l.books.Cabinets[id]
 	if c == nil || protocol.Epoch(epoch) != c.Epoch {
 		return nil
 	}

@@ -2,54 +2,41 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"batteryswap/protocol"
 )
 
-// Notifications listens on one connection and wakes whoever waits. A lost
-// connection is made again, and everybody is woken then: something may have been
-// missed. Whoever waits reads again, and reads every now and then anyway.
+// rereadEvery is the safety net behind the notifications.
+const rereadEvery = 500 * time.Millisecond
+
+// Notifications wakes whoever waits: it listens on one connection, and reads
+// every now and then whether a swap that somebody waits for has changed, all of
+// them in one statement. A lost connection is made again.
 type Notifications struct {
 	store *Store
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 	keys  chan struct{}
-
-	mu      sync.Mutex
-	waiters map[protocol.SwapID]map[chan struct{}]struct{}
 }
 
 // NewNotifications starts to listen. It must be closed.
 func NewNotifications(s *Store) *Notifications {
 	ctx, cancel := context.WithCancel(context.Background())
-	n := &Notifications{
-		store: s, stop: cancel, keys: make(chan struct{}, 1),
-		waiters: map[protocol.SwapID]map[chan struct{}]struct{}{},
-	}
+	n := &Notifications{store: s, stop: cancel, keys: make(chan struct{}, 1)}
 	n.wg.Go(func() { n.run(ctx) })
+	n.wg.Go(func() { n.reread(ctx) })
 	return n
 }
 
-// Watch wakes its receiver whenever the swap has changed; several changes may be
-// one wake. cancel ends it.
+// Watch wakes its receiver whenever the swap has changed, or its cabinet fell
+// silent or is heard again; several changes may be one wake. cancel ends it.
 func (n *Notifications) Watch(id protocol.SwapID) (changed <-chan struct{}, cancel func()) {
-	c := make(chan struct{}, 1)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.waiters[id] == nil {
-		n.waiters[id] = map[chan struct{}]struct{}{}
-	}
-	n.waiters[id][c] = struct{}{}
-	return c, func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		delete(n.waiters[id], c)
-		if len(n.waiters[id]) == 0 {
-			delete(n.waiters, id)
-		}
-	}
+	return n.store.waiters.watch(id)
 }
 
 // DeviceKeys wakes its one receiver when the cabinets' keys have changed.
@@ -91,7 +78,7 @@ func (n *Notifications) listen(ctx context.Context) (connected bool, err error) 
 	if _, err := conn.Exec(ctx, "LISTEN "+channelSwap+"; LISTEN "+channelKeys); err != nil {
 		return false, err
 	}
-	n.wakeAll()
+	wake(n.keys) // something may have been missed
 	for {
 		m, err := conn.WaitForNotification(ctx)
 		if err != nil {
@@ -101,28 +88,68 @@ func (n *Notifications) listen(ctx context.Context) (connected bool, err error) 
 			wake(n.keys)
 			continue
 		}
-		n.mu.Lock()
-		for c := range n.waiters[protocol.SwapID(m.Payload)] {
-			wake(c)
-		}
-		n.mu.Unlock()
+		n.store.announcer.heard(m.Payload)
 	}
 }
 
-func (n *Notifications) wakeAll() {
-	wake(n.keys)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, cs := range n.waiters {
-		for c := range cs {
-			wake(c)
+// version is what a waiter has seen of a swap.
+type version struct {
+	seq       int64
+	reachable bool
+}
+
+// reread finds what was not announced.
+func (n *Notifications) reread(ctx context.Context) {
+	tick := time.NewTicker(rereadEvery)
+	defer tick.Stop()
+	seen := map[string]version{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
+		ids := n.store.waiters.watched()
+		if len(ids) == 0 {
+			clear(seen)
+			continue
+		}
+		now, err := n.store.versions(ctx, ids)
+		if err != nil {
+			n.store.log.Debug("read what somebody waits for", "err", err)
+			continue
+		}
+		var moved []string
+		for id, v := range now {
+			if had, known := seen[id]; !known || had != v {
+				moved = append(moved, id)
+			}
+		}
+		seen = now
+		n.store.waiters.wake(moved)
 	}
 }
 
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
+// versions reads how far swaps have come.
+func (s *Store) versions(ctx context.Context, ids []string) (map[string]version, error) {
+	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
+	defer cancel()
+	rows, err := s.pool.Query(ctx, `SELECT w.id::text, s.view_seq, coalesce(`+heard+` > now() - $2::interval, false)
+		FROM unnest($1::uuid[]) AS w(id)
+		CROSS JOIN LATERAL (SELECT view_seq, cabinet_id FROM swap WHERE swap_id = w.id OFFSET 0) s
+		JOIN cabinet_cursor k USING (cabinet_id) LEFT JOIN cabinet_state t USING (cabinet_id)`, ids, heardWithin)
+	if err != nil {
+		return nil, fmt.Errorf("read versions: %w", err)
 	}
+	out := make(map[string]version, len(ids))
+	var id string
+	var v version
+	_, err = pgx.ForEachRow(rows, []any{&id, &v.seq, &v.reachable}, func() error {
+		out[id] = v
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read versions: %w", err)
+	}
+	return out, nil
 }

@@ -30,10 +30,13 @@ type Options struct {
 
 // Store is the books in a database. It is safe for concurrent use.
 type Store struct {
-	pool   *pgxpool.Pool
-	o      Options
-	log    *slog.Logger
-	teller teller
+	pool      *pgxpool.Pool
+	o         Options
+	log       *slog.Logger
+	teller    teller
+	decider   *decider
+	announcer *announcer
+	waiters   *waiters
 }
 
 // Channels of NOTIFY.
@@ -79,11 +82,15 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Store{pool: pool, o: o, log: o.Log}, nil
+	s := &Store{pool: pool, o: o, log: o.Log, waiters: newWaiters()}
+	s.decider, s.announcer = newDecider(s), newAnnouncer(s)
+	return s, nil
 }
 
 // Close ends all connections. Recorder and Notifications are closed before it.
 func (s *Store) Close() {
+	s.decider.close()
+	s.announcer.close()
 	s.teller.drop()
 	s.pool.Close()
 }
@@ -121,6 +128,9 @@ func (s *Store) transact(ctx context.Context, w wanted, decide func(l *loaded, b
 		defer conn.Release()
 		var first pgx.Batch
 		first.Queue("BEGIN")
+		if w.patience > 0 {
+			first.Queue(fmt.Sprintf("SET LOCAL lock_timeout = %d", w.patience.Milliseconds()))
+		}
 		l := queueLoad(&first, w)
 		if err := conn.SendBatch(ctx, &first).Close(); err != nil {
 			return err
@@ -129,8 +139,12 @@ func (s *Store) transact(ctx context.Context, w wanted, decide func(l *loaded, b
 		if err := decide(l, &second); err != nil {
 			return errors.Join(err, rollback(ctx, conn))
 		}
-		queueChanges(&second, l.books.Changes())
-		return commit(ctx, conn, &second)
+		l.queueChanges(&second)
+		if err := commit(ctx, conn, &second); err != nil {
+			return err
+		}
+		s.announcer.tell(l.moved)
+		return nil
 	})
 }
 
@@ -172,6 +186,7 @@ const (
 	sqlSerialization = "40001"
 	sqlDeadlock      = "40P01"
 	sqlUnique        = "23505"
+	sqlLockTimeout   = "55P03"
 )
 
 func lostRace(err error) bool {

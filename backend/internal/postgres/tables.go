@@ -106,6 +106,16 @@ func widen(n *int) *int64 {
 	return &w
 }
 
+var writeScans = inserts("scan", "",
+	uuids("rider_id", func(s storedScan) swap.RiderID { return s.RiderID }),
+	text("idempotency_key", func(s storedScan) string { return s.IdempotencyKey }),
+	text("cabinet_id", func(s storedScan) protocol.CabinetID { return s.CabinetID }),
+	flags("hand_back", func(s storedScan) bool { return s.HandBack }),
+	uuids("swap_id", func(s storedScan) protocol.SwapID { return s.swapID }),
+	text("reason", func(s storedScan) protocol.Reason { return s.reason }),
+	uuids("other_swap_id", func(s storedScan) protocol.SwapID { return s.other }),
+)
+
 var writeLedger = inserts("ledger", "",
 	uuids("swap_id", func(e swap.Entry) protocol.SwapID { return e.SwapID }),
 	numbers("entry_no", func(e swap.Entry) int { return e.EntryNo }),
@@ -204,9 +214,11 @@ var writeWords = inserts("log_batch", "",
 )
 
 // queueChanges adds the statements that make the books what they are now.
-func queueChanges(b *pgx.Batch, ch swap.Changes) {
+func (l *loaded) queueChanges(b *pgx.Batch) swap.Changes {
+	ch := l.books.Changes()
 	writeCursors.queue(b, ch.Cabinets)
 	writeRiders.queue(b, ch.Riders)
+	writeScans.queue(b, l.newScans)
 	writeCredits.queue(b, ch.Credits)
 	writeBatteries.queue(b, ch.Batteries)
 	writeSwaps.queue(b, ch.Swaps)
@@ -214,13 +226,13 @@ func queueChanges(b *pgx.Batch, ch swap.Changes) {
 	writeDays.queue(b, ch.Days)
 	writeReviews.queue(b, ch.Reviews)
 	writeDecisions.queue(b, ch.Decisions)
-	if len(ch.Swaps) > 0 {
-		ids := make([]string, len(ch.Swaps))
-		for i, s := range ch.Swaps {
-			ids[i] = string(s.SwapID)
+	l.newScans = nil
+	for _, s := range ch.Swaps {
+		if s.State != swap.StateRequested { // nobody can wait for one that is new
+			l.moved = append(l.moved, string(s.SwapID))
 		}
-		b.Queue("SELECT count(pg_notify($2, id)) FROM unnest($1::text[]) AS t(id)", ids, channelSwap)
 	}
+	return ch
 }
 
 // encode is compact JSON; nil and empty lists are nothing.
