@@ -402,6 +402,7 @@ func TestStopIsCleanAndTwice(t *testing.T) {
 	require.Less(t, time.Since(began), 5*time.Second, "an open stream holds nothing up")
 	require.NotEmpty(t, receive(t, events))
 	http.DefaultClient.CloseIdleConnections()
+	w.store.Close() // the goroutines of the test's own
 	require.Eventually(t, func() bool { return ourGoroutines() == "" }, 5*time.Second, 20*time.Millisecond, "%s", ourGoroutines())
 	f.halt()
 	require.ErrorContains(t, f.Start(t.Context()), "started before")
