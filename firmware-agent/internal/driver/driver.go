@@ -98,3 +98,35 @@ type CabinetReading struct {
 	// board is frozen and answers stale data.
 	Alive uint16
 }
+
+// Meter is an energy meter at an address of its own on the boards' line.
+type Meter interface {
+	// PollMeter reads it. An error means that nothing is known.
+	PollMeter(ctx context.Context) (MeterReading, error)
+}
+
+// MeterReading is what the meter said in one poll.
+type MeterReading struct {
+	At time.Duration // agent's monotonic clock
+	// PowerW is what the whole cabinet takes from the mains now, in W.
+	PowerW slot.Value
+	// VoltageMV is the lowest of the phases, in mV.
+	VoltageMV slot.Value
+	// EnergyJ is what the cabinet has taken since the meter was made, in J.
+	EnergyJ     uint64
+	EnergyKnown bool
+}
+
+// Climate is a sensor of temperature and humidity at an address of its own on
+// the boards' line.
+type Climate interface {
+	// PollClimate reads it. An error means that nothing is known.
+	PollClimate(ctx context.Context) (ClimateReading, error)
+}
+
+// ClimateReading is what the climate sensor said in one poll.
+type ClimateReading struct {
+	At       time.Duration // agent's monotonic clock
+	Temp     slot.Value    // 0.1 °C
+	Humidity slot.Value    // 0.1 %
+}

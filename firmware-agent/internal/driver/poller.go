@@ -25,30 +25,46 @@ const (
 	shortestCycle = 20 * time.Millisecond
 	// downPause is the shortest cycle while the line itself is down.
 	downPause = 250 * time.Millisecond
+	// instrumentEvery is how often the meter and the climate sensor are read.
+	instrumentEvery = 5 * time.Second
 	// watchEvery is after how many other slots the watched ones are read again.
 	watchEvery = 4
 )
 
+// What is polled beside the slots, as a Report numbers it.
+const (
+	OwnBoard      = 0
+	MeterPoll     = -1
+	ClimatePoll   = -2
+	ofInstruments = 2
+)
+
 // Report is the outcome of one poll.
 type Report struct {
-	// Slot is the slot's number; 0 is the cabinet's own board.
+	// Slot is the slot's number, or OwnBoard, MeterPoll, ClimatePoll.
 	Slot int
 	// At is when the poll ended, on the agent's monotonic clock.
 	At time.Duration
-	// Err is why nothing is known; Reading and Cabinet are then zero.
+	// Err is why nothing is known; the readings are then zero.
 	Err error
 	// Misses counts the polls in a row that failed; 0 after a good one.
 	Misses int
 	// Reading is what the board said when Slot is not 0.
 	Reading slot.Reading
-	// Cabinet is what the board said when Slot is 0.
+	// Cabinet is what the board said when Slot is OwnBoard.
 	Cabinet CabinetReading
+	// Meter and Climate are what those said when Slot is theirs.
+	Meter   MeterReading
+	Climate ClimateReading
 }
 
 // PollerOptions is what a Poller needs.
 type PollerOptions struct {
 	Board Board
 	Slots int
+	// Meter and Climate are nil where there is none.
+	Meter   Meter
+	Climate Climate
 	// Interval is the time from one cycle's start to the next at rest.
 	Interval time.Duration
 	// Report takes each outcome. It is called by the goroutine of Run and must
@@ -59,12 +75,14 @@ type PollerOptions struct {
 	Log *slog.Logger
 }
 
-// Poller reads the slots of a cabinet in turn, and its own board once a cycle.
+// Poller reads the slots of a cabinet in turn, its own board once a cycle, and its
+// meter and climate sensor now and then.
 type Poller struct {
 	options PollerOptions
-	boards  []backOff // by slot number; 0 is the cabinet's own board
-	probed  bool      // a probe failed in this cycle
-	down    bool      // every poll of this cycle failed for the line itself
+	boards  []backOff // by number as in a Report, from ClimatePoll on
+	readAt  [ofInstruments]time.Duration
+	probed  bool // a probe failed in this cycle
+	down    bool // every poll of this cycle failed for the line itself
 	changed chan struct{}
 
 	mu    sync.Mutex
@@ -80,8 +98,11 @@ type backOff struct {
 
 // NewPoller makes a poller. Run runs it.
 func NewPoller(o PollerOptions) *Poller {
-	return &Poller{options: o, boards: make([]backOff, o.Slots+1), changed: make(chan struct{}, 1)}
+	return &Poller{options: o, boards: make([]backOff, ofInstruments+1+o.Slots), changed: make(chan struct{}, 1)}
 }
+
+// board is what is remembered of a board, by its number in a Report.
+func (p *Poller) board(n int) *backOff { return &p.boards[n+ofInstruments] }
 
 // Hurry makes the poller start each cycle as soon as the last has ended, or, at
 // rest, every Interval. Any goroutine may call it.
@@ -141,7 +162,24 @@ func (p *Poller) cycle(ctx context.Context) {
 			p.poll(ctx, w)
 		}
 	}
-	p.poll(ctx, 0)
+	p.poll(ctx, OwnBoard)
+	for _, n := range []int{MeterPoll, ClimatePoll} {
+		p.pollInstrument(ctx, n)
+	}
+}
+
+// pollInstrument polls the meter or the climate sensor, if there is one and it is
+// time.
+func (p *Poller) pollInstrument(ctx context.Context, n int) {
+	if n == MeterPoll && p.options.Meter == nil || n == ClimatePoll && p.options.Climate == nil {
+		return
+	}
+	now, last := p.options.Now(), &p.readAt[-n-1]
+	if *last > 0 && now-*last < instrumentEvery {
+		return
+	}
+	*last = now
+	p.poll(ctx, n)
 }
 
 // watched is the slots to read again after slot n.
@@ -156,7 +194,7 @@ func (p *Poller) watched(n int) []int {
 
 // poll polls one board, unless it is offline and its time has not come.
 func (p *Poller) poll(ctx context.Context, n int) {
-	b := &p.boards[n]
+	b := p.board(n)
 	began := p.options.Now()
 	offline := b.misses >= OfflineAfter
 	if ctx.Err() != nil || offline && !p.mayProbe(n, began) {
@@ -192,11 +230,14 @@ func (p *Poller) poll(ctx context.Context, n int) {
 // fail, and the longest overdue board has the turn. When it answers, the next
 // one follows in the same cycle.
 func (p *Poller) mayProbe(n int, now time.Duration) bool {
-	if p.probed || now < p.boards[n].probeAt {
+	if p.probed || now < p.board(n).probeAt {
 		return false
 	}
-	for _, b := range p.boards {
-		if b.misses >= OfflineAfter && b.probeAt < p.boards[n].probeAt {
+	if n < OwnBoard {
+		return true // it has its own, slower turn
+	}
+	for _, b := range p.boards[ofInstruments:] {
+		if b.misses >= OfflineAfter && b.probeAt < p.board(n).probeAt {
 			return false
 		}
 	}
@@ -205,14 +246,19 @@ func (p *Poller) mayProbe(n int, now time.Duration) bool {
 
 func (p *Poller) ask(ctx context.Context, n int) Report {
 	r := Report{Slot: n}
-	if n == 0 {
+	switch n {
+	case OwnBoard:
 		r.Cabinet, r.Err = p.options.Board.PollCabinet(ctx)
-	} else {
+	case MeterPoll:
+		r.Meter, r.Err = p.options.Meter.PollMeter(ctx)
+	case ClimatePoll:
+		r.Climate, r.Err = p.options.Climate.PollClimate(ctx)
+	default:
 		r.Reading, r.Err = p.options.Board.Poll(ctx, n)
 	}
 	r.At = p.options.Now()
 	if r.Err != nil {
-		r.Reading, r.Cabinet = slot.Reading{}, CabinetReading{}
+		r.Reading, r.Cabinet, r.Meter, r.Climate = slot.Reading{}, CabinetReading{}, MeterReading{}, ClimateReading{}
 	}
 	return r
 }
