@@ -29,6 +29,8 @@ type cabinetCommand struct {
 	Charged    int           `help:"Charged batteries inside at the start, in the highest slots." default:"8"`
 	Baud       int           `help:"Rate of the serial line: bytes take the time that they would take on it." default:"19200"`
 	DeviceTime time.Duration `help:"How long a board thinks before it answers." default:"5ms"`
+	Meter      string        `help:"Energy meter at address 201: ddsu666, dtsu666, sdm120, sdm630." enum:"none,ddsu666,dtsu666,sdm120,sdm630" default:"ddsu666"`
+	Climate    bool          `help:"An XY-MD02 climate sensor at address 202." default:"true" negatable:""`
 	Link       string        `help:"Make a symbolic link with this name to the pseudo-terminal, as /dev/serial/by-path has."`
 	Speed      float64       `help:"Batteries charge and cool so many times as fast." default:"1"`
 	Seed       uint64        `help:"Seed of sensors that flap and faults that strike now and then." default:"1"`
@@ -70,13 +72,19 @@ func (c *cabinetCommand) run(ctx context.Context, in io.Reader, out io.Writer) e
 	}
 	defer port.Close()
 	boards, err := board.New(board.Options{
-		World: w, Cabinet: c.ID, Now: now,
+		World: w, Cabinet: c.ID, Now: now, Meter: strings.TrimPrefix(c.Meter, "none"), ClimateSensor: c.Climate,
 		Wire: board.Wire{Baud: c.Baud, DeviceTime: c.DeviceTime},
 	})
 	if err != nil {
 		return usageError{err}
 	}
 	fmt.Fprintf(out, "cabinet %s: slot boards 1 to %d and cabinet board 100, %d baud 8N1, at\n%s\n", c.ID, c.Slots, c.Baud, port.Path())
+	if c.Meter != "none" && c.Meter != "" {
+		fmt.Fprintf(out, "meter: {kind: %s, address: %d}\n", c.Meter, board.MeterUnit)
+	}
+	if c.Climate {
+		fmt.Fprintf(out, "climate: {kind: xymd02, address: %d}\n", board.ClimateUnit)
+	}
 	fmt.Fprintln(out, "help lists the commands, quit ends")
 
 	ctx, cancel := context.WithCancel(ctx)

@@ -48,6 +48,8 @@ type Agent struct {
 	poller  *driver.Poller
 	link    *link.Link
 	metrics *metrics
+	// instruments is what meter and climate sensor said.
+	instruments instruments
 
 	mu      sync.Mutex
 	started []stopper

@@ -60,7 +60,7 @@ func (m *metrics) polled(r driver.Report) {
 		result = "failed"
 	}
 	m.polls.add(pairs("result", result))
-	if r.Slot != 0 {
+	if r.Slot != driver.OwnBoard {
 		return
 	}
 	if m.lastCycle > 0 && r.Err == nil {
@@ -86,8 +86,9 @@ func (a *Agent) expose(e *exposition) {
 		"timeout": s.Timeouts, "garbled": s.Garbled, "open_failed": s.OpenFailed,
 		"line_failed": s.LineFailed, "queue_full": s.QueueFull,
 	})
-	a.metrics.polls.expose(e, "swap_polls_total", "Polls of a slot or of the cabinet's own board.")
+	a.metrics.polls.expose(e, "swap_polls_total", "Polls of a slot, the cabinet's own board or an instrument.")
 	a.metrics.cycle.expose(e, "swap_poll_cycle_seconds", "From one reading of the cabinet's own board to the next.")
+	a.instruments.expose(e, a.clock.now())
 	if a.cabinet != nil {
 		exposeCabinet(e, a.cabinet.Stats(), a.c.Board.Slots)
 	}

@@ -83,19 +83,27 @@ func (a *Agent) startBus() error {
 	if err != nil {
 		return err
 	}
-	a.poller = driver.NewPoller(driver.PollerOptions{
+	polled := driver.PollerOptions{
 		Board: a.board, Slots: a.c.Board.Slots, Interval: pollInterval, Report: a.report, Now: a.clock.now, Log: a.o.Log,
-	})
+	}
+	if err := openInstruments(a.c, b, a.clock.now, &polled); err != nil {
+		return err
+	}
+	a.poller = driver.NewPoller(polled)
 	return nil
 }
 
 // report takes the outcome of one poll.
 func (a *Agent) report(r driver.Report) {
 	a.metrics.polled(r)
+	if r.Slot < driver.OwnBoard {
+		a.instruments.took(r)
+		return
+	}
 	if a.cabinet == nil || r.Err != nil {
 		return // what is not read gets old by itself
 	}
-	if r.Slot == 0 {
+	if r.Slot == driver.OwnBoard {
 		a.cabinet.ObserveBoard(r.Cabinet)
 		return
 	}
@@ -107,12 +115,14 @@ func (a *Agent) report(r driver.Report) {
 func (a *Agent) limits() slot.Limits {
 	l := slot.DefaultLimits()
 	l.ReleaseSoc = a.c.Limits.ReleaseSoc
-	l.SensorStale = staleAfter(a.bus.Timing(), a.c.Board.Slots)
+	l.SensorStale = staleAfter(a.bus.Timing(), a.c.Board.Slots+1+instrumentPolls(a.c))
 	return l
 }
 
-func staleAfter(t bus.Timing, slots int) time.Duration {
-	cycle := time.Duration(slots+1) * (t.Exchange(pollRequest, pollReply) + t.Device)
+// staleAfter is when a reading is too old on a line where one cycle takes so many
+// exchanges.
+func staleAfter(t bus.Timing, exchanges int) time.Duration {
+	cycle := time.Duration(exchanges) * (t.Exchange(pollRequest, pollReply) + t.Device)
 	return stalePolls * max(pollInterval, cycle)
 }
 

@@ -94,8 +94,8 @@ func power(scale float64) field {
 	return field{func(r *Reading) *Value { return &r.PowerMW }, scale}
 }
 
-func imported(scale float64) field {
-	return field{func(r *Reading) *Value { return &r.ImportedJ }, scale}
+func imported() field {
+	return field{func(r *Reading) *Value { return &r.ImportedJ }, kWh}
 }
 
 // Kinds is the table of the meters.
@@ -103,7 +103,7 @@ func Kinds() []Kind {
 	return []Kind{
 		{Name: "ddsu666", Phases: 1, function: modbus.ReadHolding, blocks: []block{
 			{0x2000, []field{voltage(0, volt), current(0, amp), power(1000 * watt)}},
-			{0x4000, []field{imported(kWh)}},
+			{0x4000, []field{imported()}},
 		}},
 		// Its voltages come in 0.1 V, its currents in mA, its power in 0.1 W.
 		{Name: "dtsu666", Phases: 3, function: modbus.ReadHolding, blocks: []block{
@@ -112,12 +112,12 @@ func Kinds() []Kind {
 				current(0, amp/1000), current(1, amp/1000), current(2, amp/1000),
 				power(watt / 10),
 			}},
-			{0x101E, []field{imported(kWh)}},
+			{0x101E, []field{imported()}},
 		}},
 		{Name: "sdm120", Phases: 1, function: modbus.ReadInput, blocks: []block{
 			{0x0000, []field{voltage(0, volt)}},
 			{0x000C, []field{power(watt)}},
-			{0x0048, []field{imported(kWh)}},
+			{0x0048, []field{imported()}},
 		}},
 		{Name: "sdm630", Phases: 3, function: modbus.ReadInput, blocks: []block{
 			{0x0000, []field{
@@ -125,7 +125,7 @@ func Kinds() []Kind {
 				current(0, amp), current(1, amp), current(2, amp),
 			}},
 			{0x0034, []field{power(watt)}},
-			{0x0048, []field{imported(kWh)}},
+			{0x0048, []field{imported()}},
 		}},
 	}
 }

@@ -1,5 +1,6 @@
 // Package board is the electronics: slot boards and a cabinet board that speak
-// SlotBoard v1 on one serial line, with the facts of a world behind them.
+// SlotBoard v1, an energy meter and a climate sensor, on one serial line, with the
+// facts of a world behind them.
 //
 // It knows the map's rules for a board (one sequence number, one pulse; charging
 // off before a lock; the master watchdog; identity and its acknowledgement) and
@@ -20,8 +21,10 @@ import (
 	"sync"
 	"time"
 
+	"batteryswap/protocol/meter"
 	"batteryswap/protocol/modbus"
 	"batteryswap/protocol/slotboard"
+	"batteryswap/protocol/xymd02"
 	"batteryswap/simulator/pty"
 	"batteryswap/simulator/world"
 )
@@ -33,11 +36,16 @@ type Options struct {
 	Wire    Wire // zero: 19200 baud, 8N1, no time of its own
 	// WithoutBolt: the slot boards have no bolt feedback.
 	WithoutBolt bool
+	// Meter is the kind of energy meter on the line, one of meter.Kinds; "": none.
+	// ClimateSensor: there is an XY-MD02. They answer at MeterUnit and ClimateUnit.
+	Meter         string
+	ClimateSensor bool
 	// Now is the time since the world began. It never runs back.
 	Now func() time.Duration
 }
 
-// Board is all boards of one cabinet: units 1 to the number of slots, and 100.
+// Board is all boards of one cabinet: units 1 to the number of slots, 100, and the
+// instruments.
 type Board struct {
 	world     *world.World
 	cabinet   string
@@ -46,9 +54,10 @@ type Board struct {
 	pause     func(time.Duration)
 	goneError error
 
-	mu    sync.Mutex
-	slots []*slotUnit
-	own   *cabinetUnit
+	mu          sync.Mutex
+	slots       []*slotUnit
+	own         *cabinetUnit
+	instruments map[uint8]unit
 }
 
 // New makes the boards of a cabinet, just reset.
@@ -75,7 +84,7 @@ func New(o Options) (*Board, error) {
 		b.slots = append(b.slots, newSlotUnit(o.World, o.Cabinet, i+1, at, o.WithoutBolt))
 	}
 	b.own = newCabinetUnit(o.World, o.Cabinet, at)
-	return b, nil
+	return b, b.addInstruments(o)
 }
 
 // unit is one address on the line.
@@ -98,7 +107,7 @@ func (b *Board) unit(address uint8) unit {
 	case address >= 1 && int(address) <= len(b.slots):
 		return b.slots[address-1]
 	}
-	return nil
+	return b.instruments[address]
 }
 
 // tick runs the boards' own programs: watchdogs, locks, fault bits.
@@ -127,6 +136,9 @@ func (b *Board) Answer(at time.Duration, frame []byte) []Transmission {
 	if _, dead := b.world.Strikes(b.cabinet, u.number(), world.DeadBoard); dead {
 		return nil
 	}
+	if silent, ok := u.(interface{ silent(time.Duration) bool }); ok && silent.silent(at) {
+		return nil
+	}
 	u.tick(at)
 	defer u.heard(at) // the answer to the request that ends a silence still tells of it
 	reply, after := refuse(q, err), func(time.Duration) {}
@@ -152,7 +164,7 @@ func refuse(q modbus.Request, err error) modbus.Reply {
 	switch {
 	case errors.Is(err, modbus.ErrFunction):
 		return modbus.Refusal(q, modbus.IllegalFunction)
-	case errors.Is(err, slotboard.ErrAddress):
+	case errors.Is(err, slotboard.ErrAddress), errors.Is(err, meter.ErrAddress), errors.Is(err, xymd02.ErrAddress):
 		return modbus.Refusal(q, modbus.IllegalAddress)
 	case err != nil:
 		return modbus.Refusal(q, modbus.IllegalValue)

@@ -7,8 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/protocol/meter"
 	"batteryswap/protocol/modbus"
 	"batteryswap/protocol/slotboard"
+	"batteryswap/protocol/xymd02"
 	"batteryswap/simulator/world"
 )
 
@@ -33,7 +35,9 @@ func newBench(t *testing.T) *bench {
 	require.NoError(t, b.world.PutInSlot(cabinetID, 2, world.Battery{Serial: serialB2, SocPermille: 875}))
 	require.NoError(t, b.world.PutInHands("li", world.Battery{Serial: serialB1, SocPermille: 200}))
 	var err error
-	b.board, err = New(Options{World: b.world, Cabinet: cabinetID, Now: func() time.Duration { return b.at }})
+	b.board, err = New(Options{
+		World: b.world, Cabinet: cabinetID, Now: func() time.Duration { return b.at }, Meter: "sdm630", ClimateSensor: true,
+	})
 	require.NoError(t, err)
 	return b
 }
@@ -408,6 +412,55 @@ func TestChargeLimitsAndFan(t *testing.T) {
 	require.True(t, b.image(2).Fast.Status.Has(slotboard.FanOn), "above 30 °C, by itself")
 	require.NoError(t, b.write(2, slotboard.HoldFan, 1))
 	require.False(t, b.image(2).Fast.Status.Has(slotboard.FanOn))
+}
+
+func TestMeterAndClimateSensor(t *testing.T) {
+	b := newBench(t)
+	kind, _ := meter.Find("sdm630")
+	read := func() meter.Reading {
+		var replies [][]uint16
+		for _, q := range kind.Requests(MeterUnit) {
+			r, err := b.ask(q)
+			require.NoError(t, err)
+			replies = append(replies, r.Registers)
+		}
+		r, err := kind.Decode(replies)
+		require.NoError(t, err)
+		return r
+	}
+	idleW := read()
+	require.Equal(t, meter.Known(220_000), idleW.LowestMV())
+	require.NoError(t, b.world.ChangeBattery(b.at, serialB2, func(x *world.Battery) { x.SocPermille = 300 }))
+	require.NoError(t, b.write(2, slotboard.HoldWatchdog, 0))
+	require.NoError(t, b.write(2, slotboard.HoldCharge, 1))
+	b.pass(10 * time.Minute)
+	busy := read()
+	require.Greater(t, busy.PowerMW.N, idleW.PowerMW.N+600_000)
+	require.InDelta(t, float64(busy.PowerMW.N)*0.6, float64(busy.ImportedJ.N-idleW.ImportedJ.N), 30_000, "W times 600 s")
+
+	_, err := b.ask(modbus.Request{Unit: MeterUnit, Function: modbus.ReadInput, Address: 0x0036, Count: 2})
+	require.ErrorIs(t, err, modbus.IllegalAddress)
+	require.NoError(t, b.world.SetFault(b.at, cabinetID, world.Meter, world.FrozenBoard, world.Setting{}))
+	frozen := read()
+	b.pass(time.Minute)
+	require.Equal(t, frozen, read())
+	frame, err := kind.Requests(MeterUnit)[0].Append(nil)
+	require.NoError(t, err)
+	require.NoError(t, b.world.SetCabinet(b.at, cabinetID, func(c *world.CabinetSensors) { c.MainsDeciV = 0 }))
+	require.Empty(t, b.board.Answer(b.at, frame), "without mains a meter is silent")
+
+	r, err := b.ask(xymd02.Request(ClimateUnit))
+	require.NoError(t, err)
+	climate, err := xymd02.Decode(r.Registers)
+	require.NoError(t, err)
+	require.Greater(t, climate.Temp.N, int32(250), "one charger has warmed the cabinet")
+	require.NoError(t, b.world.SetFault(b.at, cabinetID, world.ClimateSensor, world.DeadBoard, world.Setting{}))
+	frame, err = xymd02.Request(ClimateUnit).Append(nil)
+	require.NoError(t, err)
+	require.Empty(t, b.board.Answer(b.at, frame))
+
+	_, err = New(Options{World: b.world, Cabinet: cabinetID, Now: func() time.Duration { return 0 }, Meter: "abacus"})
+	require.ErrorContains(t, err, "abacus")
 }
 
 func TestForcedDoorIsAFault(t *testing.T) {

@@ -37,7 +37,9 @@ func cabinetOnAPty(t *testing.T, wire board.Wire) (*world.World, *pty.Port, func
 	require.NoError(t, w.PutInSlot(cabinetID, 3, world.Battery{Serial: "BT107204512GBYH250919001", SocPermille: 875}))
 	port, err := pty.Open(filepath.Join(t.TempDir(), "usb"))
 	require.NoError(t, err)
-	boards, err := board.New(board.Options{World: w, Cabinet: cabinetID, Wire: wire, Now: now})
+	boards, err := board.New(board.Options{
+		World: w, Cabinet: cabinetID, Wire: wire, Now: now, Meter: "ddsu666", ClimateSensor: true,
+	})
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -76,6 +78,21 @@ func TestMbpollReadsAndUnlocks(t *testing.T) {
 	require.Contains(t, out, fmt.Sprint(1<<8|int(slotboard.LockOpened)))
 	out = mbpoll(t, port, []string{"-a", "100", "-t", "3", "-r", "0", "-c", "9"})
 	require.Contains(t, out, "[0]:")
+}
+
+// Somebody else's master reads the same numbers from the meter.
+func TestMbpollReadsInstruments(t *testing.T) {
+	w, port, now := cabinetOnAPty(t, board.Wire{})
+	meterAt, climateAt := fmt.Sprint(board.MeterUnit), fmt.Sprint(board.ClimateUnit)
+	out := mbpoll(t, port, []string{"-a", meterAt, "-t", "4:float", "-B", "-r", "8192", "-c", "3"})
+	require.Contains(t, out, "[8192]: \t220", "V")
+	require.Contains(t, out, "[8196]: \t0.06", "kW: the cabinet's own 60 W")
+	require.NoError(t, w.SwitchCharger(now(), cabinetID, 3, true))
+	out = mbpoll(t, port, []string{"-a", meterAt, "-t", "4:float", "-B", "-r", "8196", "-c", "1"})
+	require.Contains(t, out, "[8196]: \t0.8", "and one charger's")
+	out = mbpoll(t, port, []string{"-a", climateAt, "-t", "3", "-r", "1", "-c", "2"})
+	require.Contains(t, out, "[1]: \t250", "0.1 °C")
+	require.Contains(t, out, "[2]: \t550", "0.1 %%")
 }
 
 // open is the agent's end of the line.

@@ -27,7 +27,6 @@ const (
 	slotFanW           = 3.0
 	heaterW            = 100.0
 	cabinetFanW        = 40.0
-	milliHertz         = 50_000
 	milliVoltsPerDeciV = 100
 )
 
@@ -123,7 +122,6 @@ type MeterReading struct {
 	CurrentMA int
 	PowerMW   int // what flows in now
 	EnergyJ   float64
-	MilliHz   int
 }
 
 // ReadMeter is what the cabinet's meter measures now.
@@ -137,7 +135,7 @@ func (w *World) ReadMeter(at time.Duration, cabinetID string) (MeterReading, err
 	}
 	r := MeterReading{
 		Live: c.sensors.MainsDeciV >= meterStopsDeciV, VoltageMV: c.sensors.MainsDeciV * milliVoltsPerDeciV,
-		PowerMW: int(c.powerW() * 1000), EnergyJ: c.energy, MilliHz: milliHertz,
+		PowerMW: int(c.powerW() * 1000), EnergyJ: c.energy,
 	}
 	if r.VoltageMV > 0 {
 		r.CurrentMA = r.PowerMW * 1000 / r.VoltageMV

@@ -15,9 +15,11 @@ import (
 
 // Kinds of board that the agent can drive, and line settings that exist.
 var (
-	boardKinds = [...]string{"slotboard"}
-	parities   = [...]string{"none", "even", "odd"}
-	bauds      = [...]int{1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200}
+	boardKinds   = [...]string{"slotboard"}
+	meterKinds   = [...]string{"ddsu666", "dtsu666", "sdm120", "sdm630"}
+	climateKinds = [...]string{"xymd02"}
+	parities     = [...]string{"none", "even", "odd"}
+	bauds        = [...]int{1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200}
 )
 
 // checker collects mistakes. A field whose type is wrong already is not checked
@@ -56,6 +58,10 @@ func (c Config) check(p places, already Mistakes) Mistakes {
 	k.within(c.Serial.DeviceTimeMS, "serial.device_time_ms", " ms", 0, 1000)
 	k.expect(slices.Contains(boardKinds[:], c.Board.Kind), "board.kind", "is %q: want one of %v", c.Board.Kind, boardKinds)
 	k.within(c.Board.Slots, "board.slots", "", 1, protocol.MaxSlots)
+	c.Meter.check(k, "meter", meterKinds[:])
+	c.Climate.check(k, "climate", climateKinds[:])
+	k.expect(c.Meter.Address != c.Climate.Address || c.Meter.Kind == "" || c.Climate.Kind == "",
+		"climate.address", "is %d, as the meter's: want another", c.Climate.Address)
 	// Fewer than 18 pulses left refuse a swap, so a smaller bucket never serves.
 	k.within(c.Limits.MaxPulsesPerHour, "limits.max_pulses_per_hour", "", 18, 600)
 	k.within(c.Limits.ReleaseSoc, "limits.release_soc", " %", 1, 100)
@@ -63,6 +69,20 @@ func (c Config) check(p places, already Mistakes) Mistakes {
 		k.expect(isHostPort(c.MetricsListen, true), "metrics_listen", `is %q: want host:port, or "" for none`, c.MetricsListen)
 	}
 	return k.found
+}
+
+// Addresses of instruments: those below are the slots' and the cabinet's board.
+const (
+	firstInstrument = 101
+	lastInstrument  = 247
+)
+
+func (i Instrument) check(k *checker, name string, kinds []string) {
+	if i == (Instrument{}) {
+		return
+	}
+	k.expect(slices.Contains(kinds, i.Kind), name+".kind", "is %q: want one of %v", i.Kind, kinds)
+	k.within(i.Address, name+".address", "; 1 to 100 are the boards'", firstInstrument, lastInstrument)
 }
 
 func (m MQTT) check(k *checker) {

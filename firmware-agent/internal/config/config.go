@@ -34,7 +34,11 @@ type Config struct {
 	MQTT   MQTT   `yaml:"mqtt"`
 	Serial Serial `yaml:"serial"`
 	Board  Board  `yaml:"board"`
-	Limits Limits `yaml:"limits"`
+	// Meter and Climate hang on the same line as the boards, at addresses of
+	// their own.
+	Meter   Instrument `yaml:"meter"`
+	Climate Instrument `yaml:"climate"`
+	Limits  Limits     `yaml:"limits"`
 
 	// MetricsListen is where /metrics is served, host:port; "" is nowhere.
 	MetricsListen string `yaml:"metrics_listen"`
@@ -67,6 +71,12 @@ func (s Serial) DeviceTime() time.Duration { return time.Duration(s.DeviceTimeMS
 type Board struct {
 	Kind  string `yaml:"kind"`
 	Slots int    `yaml:"slots"` // numbered from 1, as painted on the doors
+}
+
+// Instrument is a meter or a sensor at an address of its own.
+type Instrument struct {
+	Kind    string `yaml:"kind"` // "": there is none
+	Address int    `yaml:"address"`
 }
 
 // Limits are the cabinet's own: no message of the backend changes them.

@@ -38,6 +38,7 @@ func TestDefaultsAndEveryField(t *testing.T) {
 		MQTT:   MQTT{"ssl://broker.example:8883", "/etc/ca.pem", "/etc/cert.pem", "/etc/key.pem"},
 		Serial: Serial{"/dev/serial/by-path/x", 115200, "even", 2, 20},
 		Board:  Board{"slotboard", 48},
+		Meter:  Instrument{"ddsu666", 201}, Climate: Instrument{"xymd02", 202},
 		Limits: Limits{60, 80},
 	}, c)
 	require.Equal(t, 20*time.Millisecond, c.Serial.DeviceTime())

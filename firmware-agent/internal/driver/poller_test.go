@@ -79,15 +79,22 @@ type rig struct {
 
 func start(t *testing.T, slots int) *rig {
 	t.Helper()
+	return startWith(t, slots, func(*driver.PollerOptions, *fakeBoard) {})
+}
+
+func startWith(t *testing.T, slots int, change func(*driver.PollerOptions, *fakeBoard)) *rig {
+	t.Helper()
 	r := &rig{board: &fakeBoard{fails: map[int]error{}, took: 10 * time.Millisecond}}
 	began := time.Now()
 	r.now = func() time.Duration { return time.Since(began) }
-	r.Poller = driver.NewPoller(driver.PollerOptions{Board: r.board, Slots: slots, Interval: time.Second, Now: r.now,
+	o := driver.PollerOptions{Board: r.board, Slots: slots, Interval: time.Second, Now: r.now,
 		Log: slog.New(slog.DiscardHandler), Report: func(report driver.Report) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			r.reports = append(r.reports, report)
-		}})
+		}}
+	change(&o, r.board)
+	r.Poller = driver.NewPoller(o)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()
@@ -262,6 +269,66 @@ func TestLineDown(t *testing.T) {
 			require.InDelta(t, 25, good, 1)
 			require.Zero(t, missed)
 		}
+	})
+}
+
+// fakeMeter and fakeClimate answer like a board of their own number.
+type (
+	fakeMeter   struct{ board *fakeBoard }
+	fakeClimate struct{ board *fakeBoard }
+)
+
+func (m fakeMeter) PollMeter(context.Context) (driver.MeterReading, error) {
+	return driver.MeterReading{PowerW: slot.Known(1_000)}, m.board.wait(driver.MeterPoll)
+}
+
+func (c fakeClimate) PollClimate(context.Context) (driver.ClimateReading, error) {
+	return driver.ClimateReading{Temp: slot.Known(250)}, c.board.wait(driver.ClimatePoll)
+}
+
+func TestInstruments(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := startWith(t, 4, func(o *driver.PollerOptions, b *fakeBoard) {
+			o.Meter, o.Climate = fakeMeter{b}, fakeClimate{b}
+		})
+		reports := r.during(30*time.Second - time.Millisecond)
+		for _, n := range []int{driver.MeterPoll, driver.ClimatePoll} {
+			good, missed := polls(reports, n)
+			require.Equal(t, 6, good, "every five seconds")
+			require.Zero(t, missed)
+		}
+		for _, report := range reports {
+			require.Equal(t, report.Slot == driver.MeterPoll, report.Meter.PowerW.Known)
+			require.Equal(t, report.Slot == driver.ClimatePoll, report.Climate.Temp.Known)
+		}
+		r.Hurry(true)
+		good, _ := polls(r.during(30*time.Second), driver.MeterPoll)
+		require.InDelta(t, 6, good, 1, "nor more often in a hurry")
+
+		// A dead meter costs the slots nothing to speak of, and knows nothing.
+		before, _ := polls(r.during(time.Minute), 1)
+		r.board.fail(errDead, driver.MeterPoll)
+		time.Sleep(20 * time.Second)
+		reports = r.during(time.Minute)
+		after, _ := polls(reports, 1)
+		require.Greater(t, float64(after), 0.95*float64(before))
+		for _, report := range reports {
+			if report.Slot == driver.MeterPoll {
+				require.ErrorIs(t, report.Err, errDead)
+				require.Zero(t, report.Meter)
+			}
+		}
+		_, missed := polls(reports, driver.MeterPoll)
+		require.InDelta(t, 12, missed, 1, "it has its turn as before")
+		// A dead slot waits for no dead meter.
+		r.board.fail(errDead, 2)
+		time.Sleep(10 * time.Second)
+		_, missed = polls(r.during(time.Minute), 2)
+		require.Greater(t, missed, 20)
+		r.board.fail(nil, 2, driver.MeterPoll)
+		time.Sleep(8 * time.Second)
+		good, _ = polls(r.during(10*time.Second), driver.MeterPoll)
+		require.Equal(t, 2, good)
 	})
 }
 

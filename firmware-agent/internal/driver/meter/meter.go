@@ -40,6 +40,9 @@ type Meter struct {
 	kind meter.Kind
 }
 
+// Exchanges is the most that one poll of any kind of meter takes.
+const Exchanges = 3
+
 // Kinds lists the kinds of meter that there are.
 func Kinds() []string {
 	var names []string

@@ -25,6 +25,7 @@ func TestMeters(t *testing.T) {
 	}
 	for _, k := range meter.Kinds() {
 		t.Run(k.Name, func(t *testing.T) {
+			require.LessOrEqual(t, len(k.Requests(unit)), drivermeter.Exchanges)
 			volts := slot.Known(221_500)
 			if k.Phases == 1 {
 				volts = slot.Known(230_000)
