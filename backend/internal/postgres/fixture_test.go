@@ -396,10 +396,13 @@ func (k *desk) verdict(id protocol.CabinetID) protocol.HelloOK {
 }
 
 // sends submits and waits until all of it is acknowledged.
-func (k *desk) sends(c *cabinet) {
+func (k *desk) sends(c *cabinet) { k.sendsUpto(c, len(c.raws)) }
+
+// sendsUpto sends no record after upto.
+func (k *desk) sendsUpto(c *cabinet, upto int) {
 	k.t.Helper()
-	for from := int(c.acked) + 1; from <= len(c.raws); from = int(c.acked) + 1 {
-		to := min(from+protocol.MaxLogRecords-1, len(c.raws))
+	for from := int(c.acked) + 1; from <= upto; from = int(c.acked) + 1 {
+		to := min(from+protocol.MaxLogRecords-1, upto)
 		require.True(k.t, k.Submit(c.log(from, to)))
 		k.until(func() bool { return k.acks[c.id].Epoch == c.epoch && k.acks[c.id].UptoSeq >= uint64(to) })
 		c.acked = uint64(to)

@@ -353,34 +353,6 @@ func TestRecordOfANewerAgentIsStored(t *testing.T) {
 	require.Empty(t, k.reviews)
 }
 
-func TestCreditOriginAndSpendingCommute(t *testing.T) {
-	g := protocol.Grant{
-		SwapID: id(901), Kind: protocol.KindOwed, Nonce: protocol.Nonce{2}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff",
-		Dispense: []protocol.Offer{{Slot: 7, BatterySerial: fullA, Soc: 95}},
-	}
-	k := newBench(t)
-	k.Lost[id(901)] = LostGrant{g, alice}
-	k.log.write(whole(&g, dispense(&g), takenA(&g), closed(&g, protocol.OutcomeOwedTaken))...)
-	k.fold()
-	require.Equal(t, 1, k.rider.CreditsDue)
-	require.Equal(t, 0, k.credits(alice))
-
-	origin := protocol.Grant{
-		SwapID: id(900), Kind: protocol.KindSwap, Nonce: protocol.Nonce{1}, BootID: protocol.BootID{1}, RiderRef: "00112233445566778899aabbccddeeff", DepositSlots: []int{3},
-		Dispense: []protocol.Offer{{Slot: 1, BatterySerial: fullB, Soc: 95}}, ExpectSerials: []protocol.BatterySerial{own},
-	}
-	other := newLogbook(t, epochNo(2))
-	c := k.addCabinet("hb-0002", other.epoch)
-	k.Lost[id(900)] = LostGrant{origin, alice}
-	other.write(whole(&origin, deposit(&origin, own, true, ""), closed(&origin, protocol.OutcomeDepositedOwed))...)
-	other.all(k.Books, c)
-	k.keep()
-	require.Equal(t, 0, k.rider.CreditsDue)
-	require.Equal(t, 0, k.credits(alice))
-	require.Equal(t, []What{Deposited, CreditOpened, CreditBalanced}, k.whats(id(900)))
-	require.Equal(t, 1, k.rider.Counted)
-}
-
 func TestTakeToldAfterTheBatteryMovedOn(t *testing.T) {
 	k := newBench(t)
 	// At a cabinet that falls silent, the rider swaps own for fullA.

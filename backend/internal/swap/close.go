@@ -28,6 +28,9 @@ func (b *Books) close(s *Swap, p protocol.Closed, at Stamp) {
 	case protocol.OutcomeOwedNotTaken, protocol.OutcomeIssueNotTaken:
 		b.free(s, at)
 	case protocol.OutcomeReview:
+		if s.Taken == "" {
+			b.reserveAny(s, at) // set aside until a person has decided
+		}
 		b.unclear(s, p, at)
 	}
 	b.untold(s, at)

@@ -69,6 +69,7 @@ func (b *Books) spend(s *Swap, at Stamp) {
 	if s.Kind != protocol.KindOwed && s.Kind != protocol.KindIssue {
 		return
 	}
+	b.reserveAny(s, at) // its origin may have been told since the ACCEPT
 	if cr := b.Credits[s.CreditID]; cr != nil && cr.State == CreditReserved && cr.SwapID == s.SwapID {
 		cr.State = CreditSpent
 		b.touchCredit(cr)
