@@ -70,6 +70,9 @@ func (b *Books) spend(s *Swap, at Stamp) {
 		return
 	}
 	b.reserveAny(s, at) // its origin may have been told since the ACCEPT
+	if s.CreditID == "" && s.Kind == protocol.KindIssue {
+		b.takeOver(s, at)
+	}
 	if cr := b.Credits[s.CreditID]; cr != nil && cr.State == CreditReserved && cr.SwapID == s.SwapID {
 		cr.State = CreditSpent
 		b.touchCredit(cr)
@@ -82,6 +85,18 @@ func (b *Books) spend(s *Swap, at Stamp) {
 		r.CreditsDue++
 		b.touchRider(r)
 		b.enter(s, at, Entry{What: CreditDue})
+	}
+}
+
+// takeOver uses a first battery's credit that an earlier swap had reserved: in a
+// restored database that swap may have ended long ago, untold. A battery that was
+// taken goes before one that was only set aside.
+func (b *Books) takeOver(s *Swap, at Stamp) {
+	for _, cr := range sorted(b.Credits) {
+		if cr.RiderID == s.RiderID && cr.State == CreditReserved && cr.Origin == OriginStaff {
+			b.reserve(s, cr, at)
+			return
+		}
 	}
 }
 

@@ -76,7 +76,8 @@ func (b *Books) bookDeposit(s *Swap, slot int, serial protocol.BatterySerial, de
 }
 
 // hasIt reports whether the books know how the rider came to have the battery:
-// perhaps from an earlier swap, at a cabinet that has not told it yet.
+// perhaps from an earlier swap, at a cabinet that has not told it yet. SwapIDs
+// rise with time, those of swaps that a restored database had lost too.
 func (b *Books) hasIt(s *Swap, x *Battery) bool {
 	if s.RiderID == "" {
 		return false
@@ -85,7 +86,7 @@ func (b *Books) hasIt(s *Swap, x *Battery) bool {
 		return true
 	}
 	for _, o := range sorted(b.Swaps) {
-		if !o.RequestedAt.Before(s.RequestedAt) || !o.Open() || o.RiderID != s.RiderID || x.isAheadOf(o) {
+		if o.SwapID >= s.SwapID || !o.Open() || o.RiderID != s.RiderID || x.isAheadOf(o) {
 			continue
 		}
 		if dispensed := o.Taken == "" && o.offers(x.BatterySerial); dispensed || o.Judgement == Accepted && o.Deposited == x.BatterySerial {
@@ -114,7 +115,14 @@ func (b *Books) bookTake(s *Swap, slot int, serial protocol.BatterySerial, deriv
 	e := Entry{What: Taken, Slot: slot, BatterySerial: serial, Derived: derived, Day: DayOf(at.At)}
 	rider := b.Riders[s.RiderID]
 	e.Counted = rider != nil && (s.Kind == protocol.KindSwap || s.Kind == protocol.KindOwed)
-	if !b.caughtUp(x, s) {
+	elsewhere := x.Holder == UnderCheck && x.CabinetID != "" && x.CabinetID != s.CabinetID
+	switch {
+	case b.caughtUp(x, s):
+	case elsewhere:
+		// It lies in another cabinet by now, which told of it first: it does not
+		// come back to its rider.
+		b.review(s, at, protocol.ReasonSameSerialTwice)
+	default:
 		e.Holder = WithRider
 		here := x.Holder == InSlot && x.CabinetID == s.CabinetID || x.Holder == UnderCheck || x.Holder == WithStaff
 		if !here {

@@ -1,9 +1,12 @@
 package swap
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"batteryswap/protocol"
 )
@@ -80,4 +83,78 @@ func TestCreditOriginAndSpendingCommute(t *testing.T) {
 			}
 		})
 	}
+}
+
+// backup is a copy of the books, and how much had been appended by then.
+type backup struct {
+	b               *Books
+	ledger, reviews int
+}
+
+// clone copies every row.
+func (b *Books) clone() *Books {
+	out := NewBooks()
+	for k, c := range b.Cabinets {
+		out.Cabinets[k] = ptr(*c)
+	}
+	for k, s := range b.Swaps {
+		s := *s
+		s.Pulsed = slices.Clone(s.Pulsed)
+		out.Swaps[k] = &s
+	}
+	for k, r := range b.Riders {
+		out.Riders[k] = ptr(*r)
+	}
+	for k, cr := range b.Credits {
+		out.Credits[k] = ptr(*cr)
+	}
+	for _, x := range b.Batteries {
+		x := *x
+		x.AheadOf = slices.Clone(x.AheadOf)
+		out.AddBattery(&x)
+	}
+	return out
+}
+
+func ptr[T any](v T) *T { return &v }
+
+func (w *world) backUp(*rapid.T) {
+	if w.coin("back up") {
+		w.keep()
+		w.backup = &backup{w.b.clone(), len(w.ledger), len(w.reviews)}
+	}
+}
+
+// restore puts a copy in the place of the books. What cabinets have done since
+// is theirs to tell again, with the grants that they keep.
+func (w *world) restore(*rapid.T) {
+	if w.backup == nil || !w.coin("restore") {
+		return
+	}
+	w.restored = true
+	w.b = w.backup.b.clone()
+	w.b.Lost = maps.Clone(w.grants)
+	w.ledger, w.reviews = w.ledger[:w.backup.ledger:w.backup.ledger], w.reviews[:w.backup.reviews:w.backup.reviews]
+	for _, p := range w.cabinets {
+		p.c = w.b.Cabinets[p.c.CabinetID]
+		p.sent, p.knew = int(p.c.LastSeq), len(p.log.raws)
+	}
+}
+
+// recovering: some cabinet has not told yet what it had when the books were
+// restored.
+func (w *world) recovering() bool {
+	return slices.ContainsFunc(w.cabinets, func(p *place) bool { return p.sent < p.knew })
+}
+
+// asked are batteries that a person is asked about after a restore: cabinets
+// told of them in another order than it happened.
+func (w *world) asked() map[protocol.BatterySerial]bool {
+	out := map[protocol.BatterySerial]bool{}
+	for _, s := range w.b.Swaps {
+		if s.Reviewed != "" {
+			out[s.Deposited], out[s.Taken] = true, true
+		}
+	}
+	return out
 }
