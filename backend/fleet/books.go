@@ -32,11 +32,28 @@ func (b books) Scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal,
 		return swap.View{}, &swap.Refusal{Reason: protocol.ReasonCabinetOffline}, nil
 	}
 	v, prepare, refusal, err := b.f.store.Request(ctx, s)
-	if err == nil && prepare != nil {
-		b.f.link.Publish(s.CabinetID, *prepare)
+	if err == nil && prepare != nil && !b.f.link.Publish(s.CabinetID, *prepare) {
+		if _, err := b.f.store.Withdraw(ctx, s.CabinetID, v.SwapID); err != nil {
+			b.f.log.Warn("withdraw a request", "cabinet_id", s.CabinetID, "swap_id", v.SwapID, "err", err) // it expires
+		}
+		return v, &swap.Refusal{Reason: protocol.ReasonCabinetOffline}, nil
 	}
 	_, err = forWeb(struct{}{}, err)
 	return v, refusal, err
+}
+
+// Withdraw closes a request that nobody answered. The cabinet may have prepared
+// after all, and is told.
+func (b books) Withdraw(ctx context.Context, v swap.View) (swap.View, error) {
+	over, err := b.f.store.Withdraw(ctx, v.CabinetID, v.SwapID)
+	if err != nil {
+		return v, err
+	}
+	if over {
+		b.f.log.Warn("the cabinet did not answer", "cabinet_id", v.CabinetID, "swap_id", v.SwapID, "reason", protocol.ReasonCabinetOffline)
+		b.f.link.Publish(v.CabinetID, protocol.Cancel{SwapID: v.SwapID})
+	}
+	return forWeb(b.f.store.Swap(ctx, v.RiderID, v.SwapID))
 }
 
 // Swap is a rider's own swap.
@@ -72,7 +89,8 @@ func (b books) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, erro
 
 // CreateSession stores a session.
 func (b books) CreateSession(ctx context.Context, rider swap.RiderID, hash []byte, expires time.Time) error {
-	return b.f.store.CreateSession(ctx, rider, hash, expires)
+	_, err := forWeb(struct{}{}, b.f.store.CreateSession(ctx, rider, hash, expires))
+	return err
 }
 
 // SessionRider is whose session it is.

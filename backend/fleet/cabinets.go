@@ -85,6 +85,14 @@ func (f *Fleet) gotPrepared(ctx context.Context, id protocol.CabinetID, m protoc
 	}
 	if grant != nil {
 		f.link.Publish(id, *grant)
+		return
+	}
+	// The cabinet keeps itself ready for a swap that will never start.
+	over, err := f.store.NeverStarts(ctx, id, m.SwapID)
+	if err != nil {
+		f.log.Error("prepared", "cabinet_id", id, "swap_id", m.SwapID, "err", err)
+	} else if over {
+		f.link.Publish(id, protocol.Cancel{SwapID: m.SwapID})
 	}
 }
 

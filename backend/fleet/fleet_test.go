@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/backend/internal/postgres"
@@ -168,15 +169,53 @@ func TestRefusalsOfTheCabinet(t *testing.T) {
 	a.mu.Lock()
 	a.mute = false
 	a.mu.Unlock()
-	require.Eventually(t, func() bool {
-		status, _ := p.ask(f, "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})
-		return status == 201
-	}, 15*time.Second, 500*time.Millisecond, "and the rider can try again")
+	p.scan(f, "hb-0001", 201) // at once
 	g := receive(t, a.grants)
 
 	status, _ := p.ask(f, "POST", "/api/v1/swaps/"+string(g.SwapID)+"/wish", map[string]any{"what": "recheck"})
 	require.Equal(t, 202, status)
 	require.Equal(t, g.SwapID, receive(t, a.wishes).SwapID)
+}
+
+// TestNoGrantIsSaid: what a cabinet prepared for a swap that cannot be granted is
+// withdrawn, so that it does not stand ready for nobody.
+func TestNoGrantIsSaid(t *testing.T) {
+	w := newTown(t)
+	f := w.start().ready()
+	a := w.cabinet("hb-0001")
+	a.hello()
+	a.ship()
+	p := w.rider(f, "li")
+	a.mu.Lock()
+	a.mute = true
+	a.mu.Unlock()
+	status := make(chan int, 1)
+	go func() {
+		got, _ := p.ask(f, "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})
+		status <- got
+	}()
+	m := receive(t, a.prepares)
+	require.NoError(t, w.store.AssignBattery(t.Context(), "R-li", swap.Place{}))
+	a.mu.Lock()
+	a.mute = false
+	a.mu.Unlock()
+	a.answer(m)
+	require.Equal(t, 403, receive(t, status), "nothing to put in")
+	require.Equal(t, m.SwapID, receive(t, a.cancels).SwapID)
+}
+
+func TestNobodySignsInWhoIsNotActive(t *testing.T) {
+	w := newTown(t)
+	f := w.start().ready()
+	p := w.rider(f, "li")
+	pool, err := pgxpool.New(t.Context(), w.database)
+	require.NoError(t, err)
+	defer pool.Close()
+	_, err = pool.Exec(t.Context(), `UPDATE rider SET active = false`)
+	require.NoError(t, err)
+	status, b := p.ask(f, "POST", "/api/v1/sessions", map[string]any{"rider_id": p.id, "code": testCode})
+	require.Equal(t, 403, status, "%s", b)
+	require.Contains(t, string(b), "sign-in-refused")
 }
 
 func TestTwoReplicas(t *testing.T) {

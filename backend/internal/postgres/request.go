@@ -142,6 +142,33 @@ func (s *Store) Refused(ctx context.Context, id protocol.CabinetID, m protocol.R
 	return nil
 }
 
+// Withdraw closes a request for which nobody waits any longer, and reports
+// whether the swap is one that never starts. What has been granted goes on.
+func (s *Store) Withdraw(ctx context.Context, id protocol.CabinetID, swapID protocol.SwapID) (over bool, err error) {
+	err = s.decide(ctx, wanted{cabinets: strs(id), alone: strs(swapID)}, func(l *loaded) {
+		over = false
+		if r := l.books.Swaps[swapID]; r != nil && r.CabinetID == id {
+			over = l.books.Withdraw(r, l.now) || r.Outcome == protocol.OutcomeNotStarted
+		}
+	})
+	if err != nil {
+		return false, fmt.Errorf("withdraw the request %s: %w", swapID, err)
+	}
+	return over, nil
+}
+
+// NeverStarts reports whether the swap of this cabinet ended without a grant
+// that counts: whatever the cabinet has prepared for it is of no use.
+func (s *Store) NeverStarts(ctx context.Context, id protocol.CabinetID, swapID protocol.SwapID) (bool, error) {
+	var over bool
+	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM swap WHERE swap_id = $1 AND cabinet_id = $2 AND outcome = $3)`,
+		string(swapID), string(id), string(protocol.OutcomeNotStarted)).Scan(&over)
+	if err != nil {
+		return false, fmt.Errorf("read swap %s: %w", swapID, err)
+	}
+	return over, nil
+}
+
 // Expired is a request that no cabinet answered in time: the caller sends cancel.
 type Expired struct {
 	CabinetID protocol.CabinetID

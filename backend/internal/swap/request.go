@@ -106,7 +106,13 @@ func (b *Books) Refuse(c *Cabinet, p protocol.Refused, now time.Time) bool {
 
 // Expire closes a request that was not granted in time.
 func (b *Books) Expire(s *Swap, now time.Time) bool {
-	if s.State != StateRequested || now.Sub(s.RequestedAt) < RequestExpires {
+	return now.Sub(s.RequestedAt) >= RequestExpires && b.Withdraw(s, now)
+}
+
+// Withdraw closes a request for which nobody waits any longer: its cabinet could
+// not be asked, or did not answer.
+func (b *Books) Withdraw(s *Swap, now time.Time) bool {
+	if s.State != StateRequested {
 		return false
 	}
 	b.notStarted(s, protocol.ReasonCabinetOffline, Now(now))

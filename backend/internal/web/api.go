@@ -88,16 +88,12 @@ func (w *Web) createSession(ctx context.Context, in *createSessionInput) (*creat
 	if w.o.SignIn == nil {
 		return nil, problem(http.StatusForbidden, "sign-in-closed", "Sign-in closed", "riders cannot sign in at this backend yet")
 	}
-	rider, ok, err := w.o.SignIn.Rider(ctx, in.Body.RiderID, in.Body.Code)
+	s, ok, err := w.newSession(ctx, in.Body.RiderID, in.Body.Code)
 	if err != nil {
 		return nil, asProblem(err)
 	}
 	if !ok {
 		return nil, problem(http.StatusForbidden, "sign-in-refused", "Sign-in refused", "rider_id or code is wrong")
-	}
-	s, err := w.newSession(ctx, rider)
-	if err != nil {
-		return nil, asProblem(err)
 	}
 	out := &createSessionOutput{SetCookie: w.cookie(s).String()}
 	out.Body.Token, out.Body.Expires = s.token, s.expires.UTC().Truncate(time.Second)

@@ -27,8 +27,12 @@ type Books interface {
 	Scan(context.Context, swap.Scan) (swap.View, *swap.Refusal, error)
 	// Swap is one swap of this rider.
 	Swap(context.Context, swap.RiderID, protocol.SwapID) (swap.View, error)
-	// Watch is sent to when a swap may have changed, until the returned
-	// function is called.
+	// Withdraw ends a request that its cabinet has not answered, and tells the
+	// cabinet. It returns the swap as it is then: perhaps it had been granted.
+	Withdraw(context.Context, swap.View) (swap.View, error)
+	// Watch is sent to when a swap may have changed, or its cabinet fell silent
+	// or is heard again, until the returned function is called. Nothing is
+	// missed for longer than half a second.
 	Watch(protocol.SwapID) (<-chan struct{}, func())
 	// Wish passes on "I closed the door".
 	Wish(context.Context, protocol.CabinetID, protocol.SwapID) error

@@ -21,11 +21,7 @@ const (
 	// maxStreamLife ends a stream; the browser opens the next by itself.
 	maxStreamLife = 15 * time.Minute
 	// heartbeat keeps middle boxes from closing a silent stream.
-	heartbeat = 15 * time.Second
-	// streamReread is the safety net of a stream. It is slower than that of a
-	// scan: thousands of streams would read half a thousand times each minute
-	// for nothing, and a page without a stream looks no oftener than this.
-	streamReread       = 2 * time.Second
+	heartbeat          = 15 * time.Second
 	streamWriteTimeout = 10 * time.Second
 )
 
@@ -83,24 +79,23 @@ func (s *stream) run(ctx context.Context, v swap.View) {
 	s.rw.WriteHeader(http.StatusOK)
 	changed, stop := s.w.o.Books.Watch(v.SwapID)
 	defer stop()
-	tick := time.NewTicker(streamReread)
-	defer tick.Stop()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	if s.write("retry: 2000\n\n") != nil {
 		return
 	}
 	for {
+		var again <-chan time.Time
 		now, err := s.w.o.Books.Swap(ctx, v.RiderID, v.SwapID)
-		if err == nil && s.show(now) != nil {
-			return
-		}
-		if err == nil && now.State == swap.StateClosed {
+		switch {
+		case err != nil: // nobody will say again that it has changed
+			again = time.After(reread)
+		case s.show(now) != nil, now.State == swap.StateClosed:
 			return
 		}
 		select {
 		case <-changed:
-		case <-tick.C:
+		case <-again:
 		case <-beat.C:
 			if s.write(": still here\n\n") != nil {
 				return

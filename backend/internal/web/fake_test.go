@@ -118,6 +118,21 @@ func (f *fakeBooks) change(change func(*swap.View)) {
 	}
 }
 
+func (f *fakeBooks) Withdraw(_ context.Context, v swap.View) (swap.View, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.act("withdraw " + string(v.SwapID))
+	if f.down != nil {
+		return v, f.down
+	}
+	now := f.swaps[v.SwapID]
+	if now.State == swap.StateRequested {
+		now.State, now.Step, now.Outcome, now.Reason = swap.StateClosed, swap.StepClosed, protocol.OutcomeNotStarted, protocol.ReasonCabinetOffline
+		f.swaps[v.SwapID] = now
+	}
+	return now, nil
+}
+
 func (f *fakeBooks) Watch(id protocol.SwapID) (<-chan struct{}, func()) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -275,8 +290,9 @@ func newSite(t *testing.T, change ...func(*http.Server)) *site {
 // token signs a rider in.
 func (s *site) token(t *testing.T, rider swap.RiderID) string {
 	t.Helper()
-	got, err := s.web.newSession(t.Context(), rider)
+	got, ok, err := s.web.newSession(t.Context(), string(rider), "letmein")
 	require.NoError(t, err)
+	require.True(t, ok)
 	return got.token
 }
 

@@ -136,18 +136,13 @@ func (w *Web) postSignIn(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := r.PostForm.Get("rider_id")
-	rider, ok, err := w.o.SignIn.Rider(r.Context(), id, r.PostForm.Get("code"))
+	s, ok, err := w.newSession(r.Context(), id, r.PostForm.Get("code"))
 	if err != nil {
 		w.pageFailed(rw, r, cabinetOf(r), err)
 		return
 	}
 	if !ok {
 		w.pageSignIn(rw, r, http.StatusForbidden, page{SignInWrong: true, SignInRider: id})
-		return
-	}
-	s, err := w.newSession(r.Context(), rider)
-	if err != nil {
-		w.pageFailed(rw, r, cabinetOf(r), err)
 		return
 	}
 	http.SetCookie(rw, w.cookie(s))

@@ -14,6 +14,8 @@ const (
 	grantWait = 5 * time.Second
 	// reread is the safety net behind the notifications.
 	reread = 500 * time.Millisecond
+	// withdrawTimeout is what withdrawing a request may take, however it ends.
+	withdrawTimeout = 2 * time.Second
 )
 
 // ScanGranted is the result of a scan that became a swap, for Options.Scanned.
@@ -46,24 +48,47 @@ func (w *Web) awaitGrant(ctx context.Context, v swap.View) (swap.View, *swap.Ref
 	tick := time.NewTicker(reread)
 	defer tick.Stop()
 	for {
-		now, err := w.o.Books.Swap(ctx, v.RiderID, v.SwapID)
-		switch {
-		case err != nil: // perhaps the next read succeeds
-			w.o.Log.Warn("read a requested swap", "swap_id", v.SwapID, "err", err)
-		case now.State == swap.StateClosed && now.Outcome == protocol.OutcomeNotStarted:
-			return now, &swap.Refusal{Reason: orOffline(now.Reason)}, nil
-		case now.State != swap.StateRequested:
-			return now, nil, nil
+		if refusal, decided := decided(v); decided {
+			return v, refusal, nil
 		}
 		select {
 		case <-changed:
 		case <-tick.C:
 		case <-deadline.C:
-			return v, &swap.Refusal{Reason: protocol.ReasonCabinetOffline}, nil
+			return w.withdraw(ctx, v)
 		case <-ctx.Done():
 			return v, nil, ctx.Err()
 		}
+		if now, err := w.o.Books.Swap(ctx, v.RiderID, v.SwapID); err == nil {
+			v = now
+		} else { // perhaps the next read succeeds
+			w.o.Log.Warn("read a requested swap", "swap_id", v.SwapID, "err", err)
+		}
 	}
+}
+
+// decided reports whether the cabinet has answered, and a refusal.
+func decided(v swap.View) (*swap.Refusal, bool) {
+	switch {
+	case v.State == swap.StateClosed && v.Outcome == protocol.OutcomeNotStarted:
+		return &swap.Refusal{Reason: orOffline(v.Reason)}, true
+	default:
+		return nil, v.State != swap.StateRequested
+	}
+}
+
+// withdraw ends a request that nobody answered in time, so that neither rider nor
+// cabinet wait for it any longer; unless it was granted at the last moment.
+func (w *Web) withdraw(ctx context.Context, v swap.View) (swap.View, *swap.Refusal, error) {
+	ctx, cancel := context.WithTimeout(ctx, withdrawTimeout)
+	defer cancel()
+	now, err := w.o.Books.Withdraw(ctx, v)
+	if err != nil { // it ends by itself some seconds later
+		w.o.Log.Warn("withdraw a request", "swap_id", v.SwapID, "err", err)
+		return v, &swap.Refusal{Reason: protocol.ReasonCabinetOffline}, nil
+	}
+	refusal, _ := decided(now)
+	return now, refusal, nil
 }
 
 func orOffline(r protocol.Reason) protocol.Reason {

@@ -46,14 +46,24 @@ type session struct {
 	expires time.Time
 }
 
-func (w *Web) newSession(ctx context.Context, rider swap.RiderID) (session, error) {
+// newSession signs a rider in. False means refused: identifier and code belong to
+// nobody, or to a rider who is not active.
+func (w *Web) newSession(ctx context.Context, id, code string) (session, bool, error) {
+	rider, ok, err := w.o.SignIn.Rider(ctx, id, code)
+	if err != nil || !ok {
+		return session{}, false, err
+	}
 	b := make([]byte, tokenBytes)
 	rand.Read(b) // never fails
 	s := session{token: base64.RawURLEncoding.EncodeToString(b), expires: time.Now().Add(sessionLife)}
-	if err := w.o.Books.CreateSession(ctx, rider, hashToken(s.token), s.expires); err != nil {
-		return session{}, fmt.Errorf("create session: %w", err)
+	err = w.o.Books.CreateSession(ctx, rider, hashToken(s.token), s.expires)
+	if errors.Is(err, ErrNotFound) {
+		return session{}, false, nil
 	}
-	return s, nil
+	if err != nil {
+		return session{}, false, fmt.Errorf("create session: %w", err)
+	}
+	return s, true, nil
 }
 
 func hashToken(token string) []byte {
