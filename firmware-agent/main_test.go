@@ -128,6 +128,15 @@ func TestCheckConfig(t *testing.T) {
 	require.Zero(t, status)
 	require.Contains(t, out, "no mistakes")
 
+	require.Contains(t, out, "better: serial.port: "+dir+"/absent can become another adapter")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	good := strings.Replace(string(content), dir+"/absent", "/dev/serial/by-path/platform-usb-0:1", 1)
+	require.NoError(t, os.WriteFile(file, []byte(good), 0o600))
+	status, out, _ = try(t, nil, "check-config", "--config", file)
+	require.Zero(t, status)
+	require.NotContains(t, out, "better")
+
 	require.NoError(t, os.Chmod(filepath.Join(dir, "device.key"), 0o644))
 	require.NoError(t, os.Remove(filepath.Join(dir, "keys.json")))
 	status, _, errout := try(t, nil, "check-config", "--config", file)

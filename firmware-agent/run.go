@@ -49,6 +49,9 @@ func checkConfig(s shell) error {
 		return wrongConfig(err)
 	}
 	fmt.Fprintf(s.out, "%s: no mistakes\n", s.config)
+	for _, better := range c.Advice() {
+		fmt.Fprintln(s.out, "better:", better)
+	}
 	return nil
 }
 

@@ -115,11 +115,16 @@ func portError(err error) error {
 	case serial.PortBusy:
 		return fmt.Errorf("%w: %w", errPortInUse, err)
 	case serial.PermissionDenied:
-		return fmt.Errorf("%w (is the user in the group of the device?)", unix.EACCES)
+		return errNotAllowed()
 	case serial.PortClosed:
 		return fmt.Errorf("%w: %w", errPortClosed, err)
 	}
 	return err
+}
+
+// errNotAllowed tells whoever installed the agent what to do.
+func errNotAllowed() error {
+	return fmt.Errorf("%w: the agent's user may not use the device: add it to the device's group, mostly dialout", unix.EACCES)
 }
 
 // lockDevice keeps other agents off the device until the descriptor is closed,
@@ -127,8 +132,11 @@ func portError(err error) error {
 func lockDevice(device string) (int, error) {
 	fd, err := unix.Open(device, unix.O_RDONLY|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
-		if errors.Is(err, unix.EBUSY) {
-			return 0, errPortInUse
+		switch {
+		case errors.Is(err, unix.EBUSY):
+			err = errPortInUse
+		case errors.Is(err, unix.EACCES):
+			err = errNotAllowed()
 		}
 		return 0, err
 	}

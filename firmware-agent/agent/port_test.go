@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -247,6 +248,30 @@ func TestTooManyOpenFiles(t *testing.T) {
 	line, err := openPort(c)
 	require.NoError(t, err)
 	require.NoError(t, line.Close())
+}
+
+// A device that the agent's user may not open is told loudly, with what to do.
+func TestPortThatIsNotAllowed(t *testing.T) {
+	_, c := terminal(t)
+	require.NoError(t, os.Chmod(c.Port, 0))
+	// Root may open everything: this thread becomes somebody else for the file
+	// system. It is not unlocked, so that it ends with the test.
+	result := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		if os.Geteuid() == 0 {
+			if err := unix.Setfsuid(65534); err != nil {
+				result <- err
+				return
+			}
+		}
+		_, err := openPort(c)
+		result <- err
+	}()
+	err := <-result
+	require.ErrorIs(t, err, unix.EACCES)
+	require.ErrorContains(t, err, c.Port)
+	require.ErrorContains(t, err, "dialout")
 }
 
 // A pulled plug: the port comes back under another number behind the same name.

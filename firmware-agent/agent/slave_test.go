@@ -19,7 +19,8 @@ type slave struct {
 	mu     sync.Mutex
 	began  time.Time
 	units  []*unit
-	pulses chan int // slots whose lock was pulsed
+	froze  time.Time // the boards answer what was so then, if it is set
+	pulses chan int  // slots whose lock was pulsed
 }
 
 // unit is one slot.
@@ -59,6 +60,41 @@ func (s *slave) serve(t *testing.T) string {
 	return tty.Name()
 }
 
+// plug serves behind a name, until it is unplugged, and gives the terminal that is
+// behind it.
+func (s *slave) plug(t *testing.T, name string) (device string, unplug func()) {
+	t.Helper()
+	master, tty, err := pty.Open()
+	require.NoError(t, err)
+	require.NoError(t, os.Symlink(tty.Name(), name))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.answer(master)
+	}()
+	var once sync.Once
+	unplug = func() {
+		once.Do(func() {
+			os.Remove(name)
+			tty.Close()
+			master.Close()
+			<-ended
+		})
+	}
+	t.Cleanup(unplug)
+	return tty.Name(), unplug
+}
+
+// freeze makes all boards answer what is so now, for ever.
+func (s *slave) freeze(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.froze = time.Time{}
+	if on {
+		s.froze = time.Now()
+	}
+}
+
 func (s *slave) answer(master *os.File) {
 	var got []byte
 	buffer := make([]byte, 256)
@@ -91,6 +127,9 @@ func (s *slave) reply(q modbus.Request) modbus.Reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	up := uint16(time.Since(s.began) / time.Second)
+	if !s.froze.IsZero() {
+		up = uint16(s.froze.Sub(s.began) / time.Second)
+	}
 	if q.Unit == slotboard.CabinetUnit {
 		image := slotboard.Cabinet{Fitted: 0x7FFF, Alive: up}.Registers()
 		return inputs(q, image[:])

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"batteryswap/protocol"
 )
@@ -83,6 +84,16 @@ func (i Instrument) check(k *checker, name string, kinds []string) {
 	}
 	k.expect(slices.Contains(kinds, i.Kind), name+".kind", "is %q: want one of %v", i.Kind, kinds)
 	k.within(i.Address, name+".address", "; 1 to 100 are the boards'", firstInstrument, lastInstrument)
+}
+
+// Advice is what would be better, though it is no mistake.
+func (c Config) Advice() []string {
+	var advice []string
+	if !strings.HasPrefix(c.Serial.Port, "/dev/serial/by-path/") {
+		advice = append(advice, fmt.Sprintf(
+			"serial.port: %s can become another adapter when one is replugged: a name of /dev/serial/by-path stays with its socket", c.Serial.Port))
+	}
+	return advice
 }
 
 func (m MQTT) check(k *checker) {
