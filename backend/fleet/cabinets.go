@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"batteryswap/backend/internal/link"
@@ -62,6 +63,10 @@ func (f *Fleet) gotHello(ctx context.Context, id protocol.CabinetID, m protocol.
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	answer, err := f.store.Hello(ctx, id, m)
+	if errors.Is(err, postgres.ErrOld) {
+		f.log.Debug("hello", "cabinet_id", id, "err", err)
+		return
+	}
 	if err != nil {
 		f.log.Error("hello", "cabinet_id", id, "err", err)
 		return

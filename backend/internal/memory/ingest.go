@@ -111,8 +111,6 @@ func (s *Store) Hello(now time.Time, id protocol.CabinetID, m protocol.Hello) (p
 	if c == nil {
 		return protocol.HelloOK{}, fmt.Errorf("hello of %s: %w", id, ErrNotFound)
 	}
-	row.helloAt, row.helloBoot, row.helloTail = now, m.BootID, m.TailSeq
-	c.HeardAt = now
 	wasLeft := row.epochs[m.Epoch] == left
 	if c.Epoch.IsZero() && !wasLeft {
 		s.rows.books.EnterEpoch(c, m.Epoch) // enrolled: the first epoch is taken as it comes
@@ -121,7 +119,9 @@ func (s *Store) Hello(now time.Time, id protocol.CabinetID, m protocol.Hello) (p
 	ok := protocol.HelloOK{Epoch: m.Epoch, BootID: m.BootID, ServerTime: now, Config: row.config}
 	switch {
 	case m.Epoch == c.Epoch:
-		s.judgeHello(now, c, row, m, &ok)
+		if err := s.judgeHello(now, c, row, m, &ok); err != nil {
+			return ok, fmt.Errorf("hello of %s: %w", id, err)
+		}
 	case wasLeft: // an epoch that was left never comes back
 		ok.Verdict = protocol.VerdictNewEpoch
 	default: // a new one waits for staff
@@ -134,24 +134,29 @@ func (s *Store) Hello(now time.Time, id protocol.CabinetID, m protocol.Hello) (p
 }
 
 // judgeHello is the verdict on a hello of the epoch that counts.
-func (s *Store) judgeHello(now time.Time, c *swap.Cabinet, row *cabinet, m protocol.Hello, ok *protocol.HelloOK) {
-	acked, known := row.hashes[recordKey{m.Epoch, m.AckedSeq}]
-	forked := m.TailSeq < c.LastSeq ||
-		m.TailSeq == c.LastSeq && !c.Hole && c.LastSeq > 0 && m.TailHash != c.LastHash ||
-		m.AckedSeq == c.LastSeq && !c.Hole && c.LastSeq > 0 && m.AckedHash != c.LastHash ||
-		known && acked != m.AckedHash
-	if forked || c.Forked {
-		s.rows.books.Fork(c, swap.Now(now))
-		ok.Verdict = protocol.VerdictNewEpoch
-		return
+func (s *Store) judgeHello(now time.Time, c *swap.Cabinet, row *cabinet, m protocol.Hello, ok *protocol.HelloOK) error {
+	c.Hashes = map[uint64]protocol.Hash{}
+	for _, seq := range []uint64{m.TailSeq, m.AckedSeq} {
+		if h, known := row.hashes[recordKey{m.Epoch, seq}]; known {
+			c.Hashes[seq] = h
+		}
 	}
-	if m.AckedSeq > c.LastSeq {
+	greeting := s.rows.books.Hello(c, m, swap.Now(now))
+	if greeting == swap.Old {
+		return ErrOld
+	}
+	if row.helloBoot != m.BootID || row.helloTail < m.TailSeq {
+		row.helloTail = m.TailSeq
+	}
+	row.helloAt, row.helloBoot, c.HeardAt = now, m.BootID, now
+	ok.Verdict, ok.ResumeSeq = protocol.VerdictResume, c.LastSeq+1
+	switch greeting {
+	case swap.Contradicts:
+		ok.Verdict, ok.ResumeSeq = protocol.VerdictNewEpoch, 0
+	case swap.Restored:
 		s.recover(now)
 	}
-	if m.FirstSeq > c.LastSeq+1 {
-		s.rows.books.Jump(c, m.FirstSeq, swap.Now(now))
-	}
-	ok.Verdict, ok.ResumeSeq = protocol.VerdictResume, c.LastSeq+1
+	return nil
 }
 
 // recover says that the books were restored from a backup.

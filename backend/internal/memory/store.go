@@ -24,6 +24,8 @@ type Options struct {
 // Errors that a caller tells apart.
 var (
 	ErrNotFound = errors.New("not found")
+	// ErrOld: older than what is in the books; it gets no answer.
+	ErrOld = errors.New("older than what is in the books")
 	// ErrUnique: a unique index refuses a row.
 	ErrUnique = errors.New("refused by a unique index")
 )

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -14,36 +13,35 @@ import (
 // maxSeq bounds a sequence number that is believed.
 const maxSeq = 1 << 62
 
+// epochLeft is the state of an epoch that does not count any more.
+const epochLeft = "left"
+
 // Hello decides from where a cabinet sends its log. The answer has no key list:
-// the caller adds it when the agent's version is older.
+// the caller adds it when the agent's version is older. ErrOld is a hello that
+// was held back or sent again: it changed nothing, and gets no answer.
 func (s *Store) Hello(ctx context.Context, id protocol.CabinetID, m protocol.Hello) (protocol.HelloOK, error) {
 	if m.TailSeq > maxSeq || m.FirstSeq > m.TailSeq {
 		return protocol.HelloOK{}, fmt.Errorf("hello of %s: first_seq %d, tail_seq %d: want first_seq not above tail_seq", id, m.FirstSeq, m.TailSeq)
 	}
-	acked, err := s.hashAt(ctx, id, m.Epoch, m.AckedSeq)
-	if err != nil {
-		return protocol.HelloOK{}, fmt.Errorf("hello of %s: %w", id, err)
-	}
-	left, err := s.hasLeft(ctx, id, m.Epoch)
-	if err != nil {
-		return protocol.HelloOK{}, fmt.Errorf("hello of %s: %w", id, err)
-	}
 	ok := protocol.HelloOK{Epoch: m.Epoch, BootID: m.BootID}
-	err = s.transact(ctx, wanted{cabinets: strs(id)}, func(l *loaded, b *pgx.Batch) error {
+	w := wanted{
+		cabinets: strs(id), epochs: [][]byte{m.Epoch[:]},
+		lastCabinets: strs(id, id), lastEpochs: [][]byte{m.Epoch[:], m.Epoch[:]}, lastSeqs: []int64{int64(m.TailSeq), int64(m.AckedSeq)},
+	}
+	err := s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {
 		c := l.books.Cabinets[id]
 		if c == nil {
 			return ErrNotFound
 		}
 		ok.ServerTime = l.now
-		b.Queue(`UPDATE cabinet_cursor SET hello_at = $2, hello_boot_id = $3, hello_tail_seq = $4, heard_at = $2 WHERE cabinet_id = $1`,
-			string(id), l.now, m.BootID[:], int64(m.TailSeq))
+		left := l.epochState == epochLeft
 		if c.Epoch.IsZero() && !left {
 			l.books.EnterEpoch(c, m.Epoch) // enrolled or replaced: the first epoch is taken as it comes
 			queueEpoch(b, id, m.Epoch)
 		}
 		switch {
 		case m.Epoch == c.Epoch:
-			s.judgeHello(l, b, c, m, acked, &ok)
+			return s.judgeHello(l, b, c, m, &ok)
 		case left: // an epoch that was left never comes back
 			ok.Verdict = protocol.VerdictNewEpoch
 		default: // a new one waits for staff
@@ -62,28 +60,32 @@ func (s *Store) Hello(ctx context.Context, id protocol.CabinetID, m protocol.Hel
 }
 
 // judgeHello is the verdict on a hello of the epoch that counts.
-func (s *Store) judgeHello(l *loaded, b *pgx.Batch, c *swap.Cabinet, m protocol.Hello, acked *protocol.Hash, ok *protocol.HelloOK) {
+func (s *Store) judgeHello(l *loaded, b *pgx.Batch, c *swap.Cabinet, m protocol.Hello, ok *protocol.HelloOK) error {
+	from := c.LastSeq
+	greeting := l.books.Hello(c, m, swap.Now(l.now))
+	if greeting == swap.Old {
+		return ErrOld
+	}
 	c.HeardAt = l.now
-	forked := m.TailSeq < c.LastSeq ||
-		m.TailSeq == c.LastSeq && !c.Hole && c.LastSeq > 0 && m.TailHash != c.LastHash ||
-		m.AckedSeq == c.LastSeq && !c.Hole && c.LastSeq > 0 && m.AckedHash != c.LastHash ||
-		acked != nil && *acked != m.AckedHash
-	if forked || c.Forked {
-		l.books.Fork(c, swap.Now(l.now))
+	// One that was held back does not make the tail shorter that its boot has told.
+	b.Queue(`UPDATE cabinet_cursor SET hello_at = $2, hello_boot_id = $3::bytea, heard_at = $2,
+		hello_tail_seq = CASE WHEN hello_boot_id = $3::bytea THEN greatest(hello_tail_seq, $4::bigint) ELSE $4::bigint END WHERE cabinet_id = $1`,
+		string(c.CabinetID), l.now, m.BootID[:], int64(m.TailSeq))
+	switch greeting {
+	case swap.Contradicts:
 		ok.Verdict = protocol.VerdictNewEpoch
 		s.log.Error("a cabinet's journal contradicts what it has told before", "cabinet_id", c.CabinetID, "reason", protocol.ReasonEpochReplaced)
-		return
-	}
-	if m.AckedSeq > c.LastSeq {
+		return nil
+	case swap.Restored:
 		queueRecovering(b)
 		s.log.Error("a cabinet knows of records that this database has lost", "cabinet_id", c.CabinetID)
 	}
-	if m.FirstSeq > c.LastSeq+1 {
-		l.books.Jump(c, m.FirstSeq, swap.Now(l.now))
+	if m.FirstSeq > from+1 {
 		s.log.Error("records that no agent has any more", "cabinet_id", c.CabinetID, "reason", protocol.ReasonLogHole)
 	}
 	ok.Verdict, ok.ResumeSeq = protocol.VerdictResume, c.LastSeq+1
 	queueCaughtUp(b)
+	return nil
 }
 
 // queueEpoch makes an epoch the one that counts.
@@ -104,31 +106,6 @@ func queueCaughtUp(b *pgx.Batch) {
 	b.Queue(`UPDATE fleet SET recovering_since = NULL WHERE recovering_since IS NOT NULL AND NOT EXISTS (
 		SELECT FROM cabinet_cursor k WHERE k.epoch IS NOT NULL AND NOT k.forked AND
 			(k.hello_at IS NULL OR k.hello_at < fleet.recovering_since OR k.last_seq < k.hello_tail_seq))`)
-}
-
-// hasLeft reports whether the cabinet has left this epoch behind.
-func (s *Store) hasLeft(ctx context.Context, id protocol.CabinetID, e protocol.Epoch) (bool, error) {
-	var left bool
-	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM cabinet_epoch WHERE cabinet_id = $1 AND epoch = $2 AND state = 'left')`,
-		string(id), e[:]).Scan(&left)
-	if err != nil {
-		return false, fmt.Errorf("read the epochs: %w", err)
-	}
-	return left, nil
-}
-
-// hashAt is the hash of a record that is in the books, nil when none is.
-func (s *Store) hashAt(ctx context.Context, id protocol.CabinetID, e protocol.Epoch, seq uint64) (*protocol.Hash, error) {
-	var b []byte
-	err := s.pool.QueryRow(ctx, `SELECT hash FROM record WHERE cabinet_id = $1 AND epoch = $2 AND seq = $3`, string(id), e[:], int64(seq)).Scan(&b)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read record %d: %w", seq, err)
-	}
-	h := protocol.Hash(b)
-	return &h, nil
 }
 
 // config is what staff set for a cabinet.

@@ -19,6 +19,7 @@ type loaded struct {
 	// recovering: the database was restored, and cabinets know more.
 	recovering bool
 	review     swap.Case
+	epochState string       // of the one that was asked for, "": none is known
 	newScans   []storedScan // to be written
 	moved      []string     // swaps whose riders are to be told, after COMMIT
 }
@@ -43,6 +44,7 @@ func queueLoad(b *pgx.Batch, w wanted) *loaded {
 	load(true, w.lockSwaps(), l.addSwap)
 	load(len(w.deposits) > 0, sqlOtherSwaps, l.addSwap)
 	load(len(w.lastSeqs) > 0, sqlHashes, l.addHash)
+	load(len(w.epochs) > 0, sqlEpochState, func(r pgx.Rows) error { return r.Scan(&l.epochState) })
 	load(len(w.riders) > 0, sqlOtherCabinets, l.addCabinet)
 	if w.review != 0 {
 		queueCase(b, w, l)

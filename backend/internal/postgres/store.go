@@ -110,6 +110,7 @@ func (s *Store) Stat() *pgxpool.Stat { return s.pool.Stat() }
 // Errors that a caller tells apart.
 var (
 	ErrNotFound  = errors.New("not found")
+	ErrOld       = errors.New("older than what is in the books")
 	ErrKeyReused = errors.New("idempotency key: already used for another scan") // same key, other cabinet or hand_back
 )
 

@@ -30,6 +30,7 @@ type wanted struct {
 	lastCabinets []string
 	lastEpochs   [][]byte
 	lastSeqs     []int64
+	epochs       [][]byte // whose state at the one cabinet is wanted
 	// review is one that is to be decided, 0 none.
 	review int64
 }
@@ -89,6 +90,9 @@ const (
 			WHERE o.cabinet_id <> ALL(@cabinets)) AS w
 		CROSS JOIN LATERAL (SELECT ` + cabinetColumns + ` WHERE k.cabinet_id = w.cabinet_id OFFSET 0) x`
 
+	// What the cabinet's epoch counts for.
+	sqlEpochState = `SELECT state FROM cabinet_epoch WHERE cabinet_id = ANY(@cabinets) AND epoch = ANY(@epochs)`
+
 	// Hashes of records.
 	sqlHashes = `SELECT x.* FROM unnest(@lastCabinets, @lastEpochs, @lastSeqs) AS t(c, e, s)
 		CROSS JOIN LATERAL (SELECT cabinet_id, epoch, seq, hash FROM record
@@ -103,6 +107,7 @@ func (w *wanted) arguments() []argument {
 		{"@riders", "uuid", w.riders}, {"@serials", "text", w.serials}, {"@scanRiders", "uuid", w.scanRiders}, {"@scanKeys", "text", w.scanKeys},
 		{"@slotCabinets", "text", w.slotCabinets}, {"@slotNumbers", "int", w.slotNumbers},
 		{"@lastCabinets", "text", w.lastCabinets}, {"@lastEpochs", "bytea", w.lastEpochs}, {"@lastSeqs", "bigint", w.lastSeqs},
+		{"@epochs", "bytea", w.epochs},
 	}
 }
 
