@@ -6,6 +6,7 @@ FUZZTIME    ?= 10s
 BENCHTIME   ?= 1s
 TESTFLAGS   ?=
 DEMOFLAGS   ?=
+LISTEN      ?=
 LINT_VERSION = v2.15.0
 LINT         = .tools/golangci-lint-$(LINT_VERSION)
 
@@ -25,6 +26,7 @@ help: ## show this
 	@echo
 	@echo 'One test:       go test ./backend/internal/postgres -run NAME'
 	@echo 'Demo with more: make demo DEMOFLAGS="--cabinets 5 --riders 20"'
+	@echo 'For a phone:    make demo LISTEN=0.0.0.0:8443'
 
 .PHONY: go
 go:
@@ -44,7 +46,7 @@ build: go
 demo: go
 	@.ci/deps demo
 	@$(MAKE) --no-print-directory build
-	bin/simulator demo $(DEMOFLAGS)
+	bin/simulator demo $(if $(LISTEN),--listen $(LISTEN)) $(DEMOFLAGS)
 
 .PHONY: test
 test: deps

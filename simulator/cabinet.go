@@ -33,11 +33,15 @@ type cabinetCommand struct {
 	Climate    bool          `help:"An XY-MD02 climate sensor at address 202." default:"true" negatable:""`
 	Link       string        `help:"Make a symbolic link with this name to the pseudo-terminal, as /dev/serial/by-path has."`
 	Speed      float64       `help:"Batteries charge and cool so many times as fast." default:"1"`
+	Scenario   string        `help:"Trouble that happens by itself: one of those above." default:""`
 	Seed       uint64        `help:"Seed of sensors that flap and faults that strike now and then." default:"1"`
 }
 
 // tellEvery is how often what happened is printed.
 const tellEvery = 20 * time.Millisecond
+
+// Help lists the scenarios.
+func (*cabinetCommand) Help() string { return console.ScenarioHelp() }
 
 // Run serves the cabinet until the input ends with "quit", or a signal.
 func (c *cabinetCommand) Run() error {
@@ -52,6 +56,10 @@ func (c *cabinetCommand) run(ctx context.Context, in io.Reader, out io.Writer) e
 	}
 	if c.Charged < 0 || c.Charged > c.Slots {
 		return usageError{fmt.Errorf("--charged is %d, expected 0 to %d", c.Charged, c.Slots)}
+	}
+	scenario, err := c.scenario()
+	if err != nil {
+		return usageError{err}
 	}
 	out = &lockedWriter{w: out}
 	start := time.Now()
@@ -96,18 +104,37 @@ func (c *cabinetCommand) run(ctx context.Context, in io.Reader, out io.Writer) e
 		defer close(told)
 		tell(ctx, w, now, out)
 	}()
+	hand := &console.Console{
+		World: w, Person: "you", Now: now, Cabinet: c.ID, Plugs: map[string]console.Plug{c.ID: port},
+	}
+	played := make(chan struct{})
+	go func() {
+		defer close(played)
+		hand.Play(ctx, scenario, c.ID, console.Wait, func(said string) { fmt.Fprintln(out, said) })
+	}()
 	go func() {
 		// The input's end is not the end: without a terminal the cabinet stands
 		// until a signal.
-		if talk(in, out, &console.Console{
-			World: w, Person: "you", Now: now, Cabinet: c.ID, Plugs: map[string]console.Plug{c.ID: port},
-		}) {
+		if talk(in, out, hand) {
 			cancel()
 		}
 	}()
 	<-ctx.Done()
+	<-played
 	<-told
 	return <-served
+}
+
+// scenario is the one that is wanted; the zero scenario has no steps.
+func (c *cabinetCommand) scenario() (console.Scenario, error) {
+	if c.Scenario == "" {
+		return console.Scenario{}, nil
+	}
+	s, err := console.FindScenario(c.Scenario)
+	if err != nil {
+		return s, fmt.Errorf("--scenario: %w", err)
+	}
+	return s, nil
 }
 
 // talk runs typed lines and says whether the last was "quit".

@@ -75,6 +75,7 @@ func TestCabinetRefusesWrongUse(t *testing.T) {
 		"--charged":  func(c *cabinetCommand) { c.Charged = 5 },
 		"slots":      func(c *cabinetCommand) { c.Slots, c.Charged = 0, 0 },
 		"baud":       func(c *cabinetCommand) { c.Baud = 3 },
+		"--scenario": func(c *cabinetCommand) { c.Scenario = "earthquake" },
 	} {
 		c := good
 		spoil(&c)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"batteryswap/simulator/console"
 	"batteryswap/simulator/demo"
 	"batteryswap/simulator/rider"
 )
@@ -28,10 +29,14 @@ type demoCommand struct {
 	Keep        string   `help:"Make this folder for keys, logs and journals, and leave it behind."`
 	Listen      string   `help:"Where riders' pages are served, HOST:PORT. Not on this machine alone: over TLS that nobody signed." default:"127.0.0.1:8080"`
 	Speed       float64  `help:"Rides are so many times as short, and batteries charge so many times as fast. Hands, doors and serial lines keep their time." default:"120"`
+	Scenario    string   `help:"Trouble at your cabinet, once it runs: one of those above." default:""`
 	Baud        int      `help:"Rate of the cabinets' serial lines." default:"19200"`
 	DatabaseURL string   `name:"database-url" help:"A PostgreSQL to use instead of a throwaway one." env:"DATABASE_URL"`
 	MQTTURL     string   `name:"mqtt-url" help:"A broker to use instead of the built-in one." env:"MQTT_URL"`
 }
+
+// Help lists the scenarios.
+func (*demoCommand) Help() string { return console.ScenarioHelp() }
 
 // Run runs the demo until it ends, or until a signal.
 func (c *demoCommand) Run(log *slog.Logger) error {
@@ -42,7 +47,7 @@ func (c *demoCommand) Run(log *slog.Logger) error {
 	o := demo.Options{
 		Cabinets: c.Cabinets, Slots: c.Slots, Riders: c.Riders, Swaps: c.Swaps, Exit: c.Exit, JSON: c.JSON,
 		Seed: c.Seed, Speed: c.Speed, KillAgents: c.KillAgents, KillBackend: c.KillBackend, Baud: c.Baud,
-		Keep: c.Keep, Listen: c.Listen, DatabaseURL: c.DatabaseURL, MQTTURL: c.MQTTURL, Programs: filepath.Dir(self),
+		Scenario: c.Scenario, Keep: c.Keep, Listen: c.Listen, DatabaseURL: c.DatabaseURL, MQTTURL: c.MQTTURL, Programs: filepath.Dir(self),
 	}
 	for _, name := range c.Behaviours {
 		b, err := rider.ParseBehaviour(name)

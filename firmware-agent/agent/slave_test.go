@@ -75,7 +75,7 @@ func (s *slave) plug(t *testing.T, name string) (device string, unplug func()) {
 	var once sync.Once
 	unplug = func() {
 		once.Do(func() {
-			os.Remove(name)
+			_ = os.Remove(name) // it may have been renamed
 			tty.Close()
 			master.Close()
 			<-ended

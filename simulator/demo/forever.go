@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"batteryswap/simulator/console"
+	"batteryswap/simulator/world"
 )
 
 // runUntilStopped keeps riders swapping until ctx ends, and serves the page by
@@ -29,18 +30,54 @@ func (s *stage) runUntilStopped(ctx context.Context, in io.Reader, out io.Writer
 	if err := s.printSign(out, you, yours, page); err != nil {
 		return err
 	}
+	out = &lines{w: out}
 	// A read of the terminal cannot be ended; it ends with the program.
 	go talk(in, out, c)
 
 	riding, stop := context.WithCancel(ctx)
 	defer stop()
 	st := s.openStreet(riding, theirs)
+	var playing sync.WaitGroup
+	playing.Go(func() { s.play(riding, out, c, yours) })
+	defer playing.Wait()
 	err = s.keepUp(ctx)
 	fmt.Fprintln(out, "\nstopping …")
 	stop()
 	st.riders.Wait()
 	fmt.Fprintf(out, "%d counted swaps %v\n", st.counted, st.outcomes)
 	return err
+}
+
+// play plays the scenario that is wanted.
+func (s *stage) play(ctx context.Context, out io.Writer, c *console.Console, cabinetID string) {
+	scenario, err := console.FindScenario(s.o.Scenario)
+	if err != nil {
+		return // none: Check has refused names that do not exist
+	}
+	fmt.Fprintf(out, "\nscenario %s at cabinet %s: %s\n", scenario.Name, cabinetID, scenario.Sentence)
+	var telling sync.WaitGroup
+	telling.Go(func() { s.tellTrouble(ctx, out, cabinetID) })
+	defer telling.Wait()
+	c.Play(ctx, scenario, cabinetID, console.Wait, func(said string) { fmt.Fprintln(out, said) })
+}
+
+// tellEvery is how often what a scenario has brought about is told.
+const tellEvery = 100 * time.Millisecond
+
+// tellTrouble tells what burns, flows and is cut at a cabinet, until ctx ends.
+func (s *stage) tellTrouble(ctx context.Context, out io.Writer, cabinetID string) {
+	for last := uint64(0); console.Wait(ctx, tellEvery) == nil; {
+		s.world.Advance(s.now())
+		for _, e := range s.world.Events(last) {
+			last = e.N
+			switch e.Kind {
+			case world.CurrentFlows, world.CurrentStops, world.ContactorCloses, world.ContactorOpens, world.SmokeRises, world.InputChanged:
+				if e.Cabinet == cabinetID {
+					fmt.Fprintf(out, "%8.2f s  %s\n", e.At.Seconds(), console.Tell(e))
+				}
+			}
+		}
+	}
 }
 
 // share leaves the last of several cabinets to the person before the screen.
@@ -131,11 +168,23 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 	return err
 }
 
+// lines lets several goroutines print whole lines.
+type lines struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
+
 // talk runs typed lines.
 func talk(in io.Reader, out io.Writer, c *console.Console) {
-	lines := bufio.NewScanner(in)
-	for lines.Scan() {
-		said, err := c.Do(lines.Text())
+	typed := bufio.NewScanner(in)
+	for typed.Scan() {
+		said, err := c.Do(typed.Text())
 		switch {
 		case err != nil:
 			fmt.Fprintln(out, "no:", err)

@@ -6,6 +6,7 @@ import (
 	"net"
 
 	"batteryswap/protocol"
+	"batteryswap/simulator/console"
 	"batteryswap/simulator/rider"
 )
 
@@ -25,6 +26,9 @@ type Options struct {
 	// moments drawn from the seed.
 	KillAgents, KillBackend int
 	Baud                    int
+	// Scenario is trouble at the cabinet of the person before the screen, "" for
+	// none: one of console.Scenarios.
+	Scenario string
 	// Keep is a folder for keys, logs and journals that is left behind; "" is a
 	// temporary one that is not.
 	Keep string
@@ -59,6 +63,11 @@ func (o Options) Check() error {
 	want(o.Speed > 0, "--speed is %g, expected more than 0", o.Speed)
 	want(o.KillAgents >= 0 && o.KillBackend >= 0, "--kill-agents and --kill-backend: expected 0 or more")
 	want(o.Exit || o.KillAgents+o.KillBackend == 0, "--kill-agents and --kill-backend need --exit")
+	if o.Scenario != "" {
+		_, err := console.FindScenario(o.Scenario)
+		want(err == nil, "--scenario: %w", err)
+		want(!o.Exit, "--scenario does not go with --exit")
+	}
 	_, _, err := net.SplitHostPort(o.Listen)
 	want(err == nil, "--listen is %q, expected HOST:PORT", o.Listen)
 	return errors.Join(all...)

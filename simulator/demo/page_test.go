@@ -169,6 +169,7 @@ func TestOptionsSayEveryMistake(t *testing.T) {
 		"--exit":        func(o *Options) { o.Swaps = 0 },
 		"--speed":       func(o *Options) { o.Speed = 0 },
 		"--kill-agents": func(o *Options) { o.Exit, o.KillAgents = false, 1 },
+		"--scenario":    func(o *Options) { o.Scenario = "earthquake" },
 		"--listen":      func(o *Options) { o.Listen = "8080" },
 	} {
 		o := good

@@ -281,7 +281,8 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 		return err
 	}
 	config := fmt.Sprintf(agentConfig, c.id, filepath.Join(c.dir, "state"), keyFile, strings.TrimSpace(string(root)),
-		filepath.Join(s.keys(), "keys.json"), s.mqttURL(), link, s.o.Baud, s.o.Slots, pulsesInAnHour, c.metrics)
+		filepath.Join(s.keys(), "keys.json"), s.mqttURL(), link, s.o.Baud, s.o.Slots,
+		board.MeterUnit, board.ClimateUnit, pulsesInAnHour, c.metrics)
 	return os.WriteFile(filepath.Join(c.dir, "agent.yaml"), []byte(config), 0o600)
 }
 
@@ -293,8 +294,11 @@ device_key_file: %s
 root_public_key: %s
 key_list_file: %s
 mqtt: {url: %q}
-serial: {port: %q, baud: %d}
+# A busy machine lets simulated boards think for longer than real ones do.
+serial: {port: %q, baud: %d, device_time_ms: 150}
 board: {kind: slotboard, slots: %d}
+meter: {kind: ddsu666, address: %d}
+climate: {kind: xymd02, address: %d}
 limits: {max_pulses_per_hour: %d}
 metrics_listen: %s
 `
@@ -427,6 +431,7 @@ func (s *stage) startAgents(ctx context.Context) error {
 	for _, c := range s.cabinets {
 		boards, err := board.New(board.Options{
 			World: s.world, Cabinet: c.id, Now: s.now, Wire: board.Wire{Baud: s.o.Baud, DeviceTime: 5 * time.Millisecond},
+			Meter: "ddsu666", ClimateSensor: true,
 		})
 		if err != nil {
 			return err
