@@ -64,6 +64,18 @@ func TestServeSaysAllMistakesAtOnce(t *testing.T) {
 	require.Equal(t, 2, status)
 	require.Contains(t, errout, "root.pub")
 	require.Contains(t, errout, "grant.key")
+	for args, want := range map[string]string{
+		"--notify webhook": "--notify-url: missing",
+		"--notify webhook --notify-url http://gateway.example/": "--notify-url: want https://",
+		"--notify webhook --notify-secret-file /absent":         "--notify-secret-file: stat /absent",
+		"--notify-url https://gateway.example/":                 `--notify-url: --notify is "log"`,
+	} {
+		status, _, errout = shellRun(t, "", append([]string{"check-config"}, strings.Fields(args)...)...)
+		require.Equal(t, 2, status, args)
+		require.Contains(t, errout, want)
+	}
+	status, _, _ = shellRun(t, "", "check-config", "--notify", "pigeon")
+	require.Equal(t, 2, status)
 }
 
 func TestCheckConfigTriesEverything(t *testing.T) {

@@ -28,6 +28,10 @@ func (c serveCommand) Run(s shell) error {
 			err = withMistake(err, keysErr)
 		}
 	}
+	tells, notifyErr := notifier(c.Notify)
+	if notifyErr != nil {
+		err = withMistake(err, notifyErr)
+	}
 	if err != nil {
 		return err
 	}
@@ -36,7 +40,7 @@ func (c serveCommand) Run(s shell) error {
 	}
 	f, err := fleet.New(fleet.Options{
 		DatabaseURL: c.DatabaseURL, BrokerURL: broker.URL, BrokerTLS: broker.TLS, TelemetryTLS: broker.TelemetryTLS, Keys: keys,
-		Listen: c.Listen, MetricsListen: c.MetricsListen, PublicURL: public, RiderCode: c.RiderCode,
+		Listen: c.Listen, MetricsListen: c.MetricsListen, PublicURL: public, RiderCode: c.RiderCode, Notifier: tells,
 		Version: version(), Log: s.log,
 	})
 	if err != nil {
@@ -86,6 +90,9 @@ func (c checkConfigCommand) Run(s shell) error {
 		if _, keysErr := fleet.LoadKeys(c.KeyDir); keysErr != nil {
 			err = withMistake(err, keysErr)
 		}
+	}
+	if _, notifyErr := notifier(c.Notify); notifyErr != nil {
+		err = withMistake(err, notifyErr)
 	}
 	if c.Database.Check() == nil {
 		if dbErr := fleet.CheckDatabase(s.ctx, c.DatabaseURL); dbErr != nil {

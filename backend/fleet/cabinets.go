@@ -51,9 +51,9 @@ func (f *Fleet) recorderOptions() postgres.RecorderOptions {
 			},
 			Failed: func(error) { f.metrics.failed() }, // the recorder logs it
 			Closed: f.metrics.closed,
-			Alarm: func(id protocol.CabinetID, a protocol.Alarm) {
+			Alarm: func(_ protocol.CabinetID, a protocol.Alarm) {
 				f.metrics.safetyEvent(a)
-				f.log.Warn("alarm", "cabinet_id", id, "event", a.Kind, "slot", a.Slot, "swap_id", a.SwapID, "cleared", a.Cleared)
+				f.alarm()
 			},
 		},
 	}

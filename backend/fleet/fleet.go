@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"batteryswap/backend/internal/link"
+	"batteryswap/backend/internal/notify"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/web"
 )
@@ -28,6 +29,9 @@ const (
 	writeTimeout      = 20 * time.Second // a scan may take five; streams set their own
 	idleTimeout       = 60 * time.Second
 )
+
+// Notifier tells people outside, at once.
+type Notifier = notify.Notifier
 
 // Options of a Fleet.
 type Options struct {
@@ -43,8 +47,10 @@ type Options struct {
 	PublicURL *url.URL
 	// RiderCode lets every rider sign in with this code; "" lets nobody.
 	RiderCode string
-	Version   string
-	Log       *slog.Logger
+	// Notifier tells people of safety events; nil: the log is all.
+	Notifier Notifier
+	Version  string
+	Log      *slog.Logger
 }
 
 // Fleet is one backend.
@@ -59,6 +65,8 @@ type Fleet struct {
 	link     *link.Link
 	ring     *link.Ring
 	beats    *heartbeats
+	notifier Notifier
+	alarmed  chan struct{} // a safety event was committed
 
 	databaseUp atomic.Bool
 	closing    chan struct{}
@@ -81,7 +89,10 @@ func New(o Options) (*Fleet, error) {
 	case len(o.Keys.riderRef) == 0:
 		return nil, errors.New("fleet: Keys are needed: see LoadKeys")
 	}
-	f := &Fleet{o: o, log: o.Log, ring: &link.Ring{}, closing: make(chan struct{})}
+	f := &Fleet{o: o, log: o.Log, ring: &link.Ring{}, closing: make(chan struct{}), notifier: o.Notifier, alarmed: make(chan struct{}, 1)}
+	if f.notifier == nil {
+		f.notifier = notify.Log{Log: o.Log}
+	}
 	f.beats = newHeartbeats()
 	f.metrics = newMetrics(f, prometheus.NewRegistry())
 	var err error

@@ -61,6 +61,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	newGauge("swap_in_progress", "Swaps that are open now.").send(ch, float64(counts.OpenSwaps))
 	newGauge("swap_reviews_open", "Cases that a person must decide.").send(ch, float64(counts.OpenReviews))
 	newGauge("swap_owed_credits_open", "Batteries that the fleet owes riders.").send(ch, float64(counts.OpenCredits))
+	newGauge("swap_safety_notices_waiting", "Safety events that nobody has been told of yet.").send(ch, float64(counts.Untold))
 	g.sendCabinets(ch, cabinets)
 }
 

@@ -30,6 +30,7 @@ func (f *Fleet) startLoops() {
 	var loops sync.WaitGroup
 	loops.Go(func() { f.watchDatabase(ctx) })
 	loops.Go(func() { f.refreshKeys(ctx) })
+	loops.Go(func() { f.tellAll(ctx) })
 	loops.Go(func() { f.every(ctx, "expire requests", expireEvery, f.expireRequests) })
 	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
 	f.push(func(context.Context) {

@@ -27,6 +27,7 @@ type metrics struct {
 	batchRecords prometheus.Histogram
 	ingest       *prometheus.CounterVec
 	safety       *prometheus.CounterVec
+	notices      *prometheus.CounterVec
 	requests     *prometheus.CounterVec
 	requestTime  *prometheus.HistogramVec
 
@@ -62,6 +63,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		}),
 		ingest:      counter("swap_ingest_batches_total", "Log batches of cabinets: committed, rejected or dropped; failed counts tries of a transaction.", "result"),
 		safety:      counter("swap_safety_events_total", "Alarms that cabinets raised.", "kind"),
+		notices:     counter("swap_safety_notices_total", "Tries to tell people of a safety event.", "result"),
 		requests:    counter("swap_http_requests_total", "HTTP requests.", "route", "method", "status"),
 		requestTime: histogram("swap_http_request_duration_seconds", "HTTP requests; a scan waits for its cabinet.", quick, "route", "method"),
 		waiting:     map[protocol.CabinetID]time.Time{},
@@ -75,7 +77,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		m.connected.WithLabelValues(c).Set(0)
 	}
 	registry.MustRegister(build, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag,
-		m.batchRecords, m.ingest, m.safety, m.requests, m.requestTime, &gauges{f: f}, &poolCollector{f: f},
+		m.batchRecords, m.ingest, m.safety, m.notices, m.requests, m.requestTime, &gauges{f: f}, &poolCollector{f: f},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -157,4 +159,12 @@ func (m *metrics) safetyEvent(a protocol.Alarm) {
 	if !a.Cleared {
 		m.safety.WithLabelValues(string(a.Kind)).Inc()
 	}
+}
+
+func (m *metrics) told(err error) {
+	result := "told"
+	if err != nil {
+		result = "failed"
+	}
+	m.notices.WithLabelValues(result).Inc()
 }

@@ -91,6 +91,7 @@ func rows() []row {
 		},
 		{packages: []string{"backend/internal/swap", "backend/internal/statistics"}, allowed: []string{"protocol"}},
 		{packages: []string{"backend/internal/staff"}, allowed: []string{"protocol", "backend/internal/swap", otp, argon2}},
+		{packages: []string{"backend/internal/notify"}, allowed: []string{"protocol"}},
 		{packages: []string{"backend/internal/memory"}, allowed: []string{"backend/internal/swap", "protocol"}},
 		{
 			packages: []string{"backend/internal/postgres/pgtest"},

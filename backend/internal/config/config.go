@@ -38,6 +38,17 @@ type Serve struct {
 	MetricsListen string `name:"metrics-listen" env:"SWAP_METRICS_LISTEN" default:"127.0.0.1:9464" placeholder:"HOST:PORT" help:"/metrics."`
 	PublicURL     string `name:"public-url" env:"SWAP_PUBLIC_URL" placeholder:"URL" help:"How phones reach this backend, as https://swap.example. Default: http:// and the address of --listen."`
 	RiderCode     string `name:"rider-code" env:"SWAP_RIDER_CODE" placeholder:"CODE" help:"For development and demonstrations only: every rider signs in with this code."`
+	Notify
+}
+
+// NotifyWebhook is the value of --notify that posts to a gateway.
+const NotifyWebhook = "webhook"
+
+// Notify says how people are told of safety events.
+type Notify struct {
+	Notify           string `name:"notify" env:"SWAP_NOTIFY" enum:"log,webhook" default:"log" help:"How safety events are told at once: log, or webhook with the next two."`
+	NotifyURL        string `name:"notify-url" env:"SWAP_NOTIFY_URL" placeholder:"URL" help:"Where each is posted as signed JSON, as https://HOST/PATH."`
+	NotifySecretFile string `name:"notify-secret-file" env:"SWAP_NOTIFY_SECRET_FILE" placeholder:"FILE" help:"The secret that signs them (HMAC-SHA256): 32 characters or more, mode 0600."`
 }
 
 // Mistakes are all that is wrong with a configuration.
@@ -50,8 +61,8 @@ func (m *Mistakes) add(flag, format string, a ...any) {
 	*m = append(*m, fmt.Errorf("--%s: %w", flag, fmt.Errorf(format, a...)))
 }
 
-// orNil keeps an empty list from being a non-nil error.
-func (m Mistakes) orNil() error {
+// OrNil keeps an empty list from being a non-nil error.
+func (m Mistakes) OrNil() error {
 	if len(m) == 0 {
 		return nil
 	}
@@ -62,7 +73,7 @@ func (m Mistakes) orNil() error {
 func (d Database) Check() error {
 	var m Mistakes
 	d.check(&m)
-	return m.orNil()
+	return m.OrNil()
 }
 
 func (d Database) check(m *Mistakes) {
@@ -118,7 +129,7 @@ func (s Serve) Check() (Broker, *url.URL, error) {
 	if n := len(s.RiderCode); n > 64 {
 		m.add("rider-code", "%d characters, want at most 64", n)
 	}
-	return b, public, m.orNil()
+	return b, public, m.OrNil()
 }
 
 func isPortZero(address string) bool {

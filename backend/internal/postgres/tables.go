@@ -226,6 +226,7 @@ func (l *loaded) queueChanges(b *pgx.Batch) swap.Changes {
 	writeDays.queue(b, ch.Days)
 	writeReviews.queue(b, ch.Reviews)
 	writeDecisions.queue(b, ch.Decisions)
+	writeEvents.queue(b, ch.Alarms)
 	l.newScans = nil
 	for _, s := range ch.Swaps {
 		if s.State != swap.StateRequested { // nobody can wait for one that is new

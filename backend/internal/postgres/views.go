@@ -142,6 +142,7 @@ func (s *Store) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, err
 // Gauges are counts that every replica's metrics show alike.
 type Gauges struct {
 	OpenSwaps, OpenReviews, OpenCredits int
+	Untold                              int // safety events that nobody has been told of
 	Recovering                          bool
 }
 
@@ -151,7 +152,8 @@ func (s *Store) Gauges(ctx context.Context) (Gauges, error) {
 	err := s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM swap WHERE state <> 'closed'),
 		(SELECT count(*) FROM review WHERE decided_at IS NULL),
 		(SELECT count(*) FROM credit WHERE state IN ('open', 'reserved')),
-		(SELECT recovering_since IS NOT NULL FROM fleet)`).Scan(&g.OpenSwaps, &g.OpenReviews, &g.OpenCredits, &g.Recovering)
+		(SELECT count(*) FROM safety_event WHERE told_at IS NULL),
+		(SELECT recovering_since IS NOT NULL FROM fleet)`).Scan(&g.OpenSwaps, &g.OpenReviews, &g.OpenCredits, &g.Untold, &g.Recovering)
 	if err != nil {
 		return Gauges{}, fmt.Errorf("count what is open: %w", err)
 	}

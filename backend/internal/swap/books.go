@@ -210,7 +210,7 @@ type Books struct {
 	entries []Entry
 	reviews []Review
 	ended   []*Swap
-	alarms  []CabinetAlarm
+	alarms  []SafetyEvent
 	// decisions are of reviews that were decided.
 	decisions []DecidedReview
 }
@@ -227,10 +227,23 @@ type LostGrant struct {
 	RiderID RiderID // "" when no rider has its rider_ref
 }
 
-// CabinetAlarm is an alarm with its cabinet, for those who must be told.
-type CabinetAlarm struct {
+// SafetyRecord is the type of record that a safety event comes from.
+type SafetyRecord string
+
+// The records that tell of safety events.
+const (
+	AlarmRecord     SafetyRecord = "alarm"
+	ChargeCutRecord SafetyRecord = "charge_cut"
+	TamperRecord    SafetyRecord = "tamper"
+)
+
+// SafetyEvent is what people must be told of at once. Its record's epoch and seq
+// name it.
+type SafetyEvent struct {
 	CabinetID protocol.CabinetID
+	Record    SafetyRecord
 	Alarm     protocol.Alarm
+	Stamp
 }
 
 // NewBooks returns empty books.
@@ -294,7 +307,7 @@ type Changes struct {
 	Reviews   []Review
 	Decisions []DecidedReview
 	Ended     []*Swap // closed now; they are among Swaps too
-	Alarms    []CabinetAlarm
+	Alarms    []SafetyEvent
 }
 
 // Changes returns what changed since the last call, and forgets it.

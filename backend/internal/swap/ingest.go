@@ -112,11 +112,11 @@ func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
 		b.void(c, p, r, at)
 		return p.SwapID
 	case protocol.Alarm:
-		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, p})
+		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, AlarmRecord, p, at})
 	case protocol.Tamper:
-		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, protocol.Alarm{Kind: protocol.AlarmTamper, Slot: p.Slot}})
+		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, TamperRecord, protocol.Alarm{Kind: protocol.AlarmTamper, Slot: p.Slot}, at})
 	case protocol.ChargeCut:
-		b.alarms = append(b.alarms, CabinetAlarm{c.CabinetID, protocol.Alarm{Kind: p.Kind, Slot: p.Slot}})
+		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, ChargeCutRecord, protocol.Alarm{Kind: p.Kind, Slot: p.Slot}, at})
 	}
 	return ""
 }
