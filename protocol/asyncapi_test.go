@@ -70,7 +70,7 @@ func spoken() map[Channel][]Type {
 		UpRPC:       {TypeHello, TypePrepared, TypeRefused, TypeInventory},
 		UpTelemetry: {TypeTelemetry},
 		UpWill:      {TypeWill},
-		Down:        {TypeHelloOK, TypeLogAck, TypePrepare, TypeGrant, TypeCancel, TypeWish, TypeInventoryRequest},
+		Down:        {TypeHelloRequest, TypeHelloOK, TypeLogAck, TypePrepare, TypeGrant, TypeCancel, TypeWish, TypeInventoryRequest},
 	}
 }
 
@@ -132,7 +132,7 @@ func requireStruct(t *testing.T, doc asyncAPI, at string, s schema, typ reflect.
 		names++
 		p, ok := s.Properties[name]
 		require.True(t, ok, "%s.%s is not described", at, name)
-		if !strings.Contains(options, "omitempty") {
+		if !strings.Contains(options, "omit") {
 			required = append(required, name)
 		}
 		requireType(t, doc, at+"."+name, p, typ.Field(i).Type, used)

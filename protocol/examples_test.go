@@ -47,7 +47,9 @@ func exampleMessages() []Message {
 		Hello{
 			Epoch: epoch, FirstSeq: 1, TailSeq: 42, TailHash: Hash{1}, AckedSeq: 40, AckedHash: Hash{2}, BootID: boot, BootSeq: 3,
 			Software: "1.0.0", ClockState: ClockSynchronised, ConfigVersion: 4, KeysVersion: 1, Inventory: exampleInventory(),
+			Challenge: Challenge{0: 0xc1, 15: 7},
 		},
+		HelloRequest{Challenge: Challenge{0: 0xc1, 15: 7}},
 		HelloOK{
 			Epoch: epoch, BootID: boot, Verdict: VerdictResume, ResumeSeq: 41, ServerTime: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC),
 			Config: CabinetConfig{Version: 5, OutOfService: true, SlotsOut: []int{3}, FlaggedSerials: []BatterySerial{"BT-0666"}, ClearFaults: map[int]int64{3: 2}},

@@ -39,6 +39,8 @@ func decodeAny(e Envelope, like Message) (Message, error) {
 	switch like.(type) {
 	case Hello:
 		return decodeAs[Hello](e)
+	case HelloRequest:
+		return decodeAs[HelloRequest](e)
 	case HelloOK:
 		return decodeAs[HelloOK](e)
 	case Log:

@@ -101,6 +101,9 @@ type Nonce [16]byte
 // BootID is 128 random bits that name one run of an agent.
 type BootID [16]byte
 
+// Challenge is 128 random bits that a hello gives back: it was said since.
+type Challenge [16]byte
+
 var errHex16 = errors.New("want 32 hexadecimal digits")
 
 func unmarshalHex16(dst *[16]byte, field string, text []byte) error {
@@ -150,6 +153,20 @@ func (n Nonce) MarshalText() ([]byte, error) { return []byte(n.String()), nil }
 
 // UnmarshalText takes 32 hexadecimal digits.
 func (n *Nonce) UnmarshalText(b []byte) error { return unmarshalHex16((*[16]byte)(n), "nonce", b) }
+
+// IsZero reports whether there is no challenge.
+func (c Challenge) IsZero() bool { return c == Challenge{} }
+
+// String is the 32 hexadecimal digits.
+func (c Challenge) String() string { return hex.EncodeToString(c[:]) }
+
+// MarshalText is the 32 hexadecimal digits.
+func (c Challenge) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// UnmarshalText takes 32 hexadecimal digits.
+func (c *Challenge) UnmarshalText(b []byte) error {
+	return unmarshalHex16((*[16]byte)(c), "challenge", b)
+}
 
 // IsZero reports whether no boot is named.
 func (b BootID) IsZero() bool { return b == BootID{} }

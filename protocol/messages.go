@@ -12,6 +12,7 @@ type Type string
 // The types of message.
 const (
 	TypeHello            Type = "hello"
+	TypeHelloRequest     Type = "hello_request"
 	TypeHelloOK          Type = "hello_ok"
 	TypeLog              Type = "log"
 	TypeLogAck           Type = "log_ack"
@@ -43,7 +44,7 @@ const (
 	MaxAlarmLength = 64
 )
 
-// Hello is the agent's first word after every connect.
+// Hello is the agent's first word after every connect, and whenever it is asked.
 type Hello struct {
 	Epoch         Epoch      `json:"epoch"`
 	FirstSeq      uint64     `json:"first_seq"` // oldest record the agent still has
@@ -58,7 +59,19 @@ type Hello struct {
 	ConfigVersion int64      `json:"config_version"`
 	KeysVersion   int64      `json:"keys_version"`
 	Inventory     Inventory  `json:"inventory"`
+	// Challenge is of the last hello_request that this boot has heard.
+	Challenge Challenge `json:"challenge,omitzero"`
 }
+
+// HelloRequest asks for a hello now: the backend has started, or was restored, or
+// got records of an epoch that it does not know. An agent answers one in
+// MinHelloInterval at most, so that one that is sent again does no harm.
+type HelloRequest struct {
+	Challenge Challenge `json:"challenge"`
+}
+
+// MinHelloInterval is the least time between two hellos that were asked for.
+const MinHelloInterval = 5 * time.Second
 
 // Verdict is what the backend makes of a hello.
 type Verdict string
@@ -202,6 +215,7 @@ type Will struct {
 
 // MessageType names the message.
 func (Hello) MessageType() Type            { return TypeHello }
+func (HelloRequest) MessageType() Type     { return TypeHelloRequest }
 func (HelloOK) MessageType() Type          { return TypeHelloOK }
 func (Log) MessageType() Type              { return TypeLog }
 func (LogAck) MessageType() Type           { return TypeLogAck }
@@ -218,9 +232,10 @@ func (Will) MessageType() Type             { return TypeWill }
 
 // Random bits that are all zero were never drawn, and everybody can guess them.
 var (
-	errZeroEpoch  = errors.New("epoch: want 32 hexadecimal digits that are not all zero")
-	errZeroNonce  = errors.New("nonce: want 32 hexadecimal digits that are not all zero")
-	errZeroBootID = errors.New("boot_id: want 32 hexadecimal digits that are not all zero")
+	errZeroEpoch     = errors.New("epoch: want 32 hexadecimal digits that are not all zero")
+	errZeroNonce     = errors.New("nonce: want 32 hexadecimal digits that are not all zero")
+	errZeroBootID    = errors.New("boot_id: want 32 hexadecimal digits that are not all zero")
+	errZeroChallenge = errors.New("challenge: want 32 hexadecimal digits that are not all zero")
 )
 
 // Validate says what is wrong with the message, or nil.
@@ -240,6 +255,14 @@ func (m Hello) Validate() error {
 		return fmt.Errorf("clock_state is %d: want 0 or 1", m.ClockState)
 	}
 	return m.Inventory.Validate()
+}
+
+// Validate says what is wrong with the message, or nil.
+func (m HelloRequest) Validate() error {
+	if m.Challenge.IsZero() {
+		return errZeroChallenge
+	}
+	return nil
 }
 
 // Validate says what is wrong with the message, or nil.

@@ -214,6 +214,7 @@ func TestBothDirections(t *testing.T) {
 		grant, protocol.Prepare{SwapID: swapID, Kind: protocol.KindSwap}, protocol.Cancel{SwapID: swapID},
 		protocol.Wish{SwapID: swapID, What: protocol.WishRecheck}, protocol.LogAck{Epoch: protocol.Epoch{1}, UptoSeq: 1},
 		protocol.HelloOK{Epoch: protocol.Epoch{1}, BootID: protocol.BootID{1}, Verdict: protocol.VerdictWait}, protocol.InventoryRequest{},
+		protocol.HelloRequest{Challenge: protocol.Challenge{1}},
 	} {
 		require.True(t, b.Publish(cabinet, m))
 		e, err := protocol.Open(receive(t, d.down), list.Lookup)

@@ -71,7 +71,7 @@ func (c *Core) journalReject(why string, last rejection) {
 // messageType reports whether a type that a stranger has sent is one of ours.
 func messageType(t protocol.Type) bool {
 	switch t {
-	case protocol.TypeHelloOK, protocol.TypeLogAck, protocol.TypePrepare, protocol.TypeGrant,
+	case protocol.TypeHelloRequest, protocol.TypeHelloOK, protocol.TypeLogAck, protocol.TypePrepare, protocol.TypeGrant,
 		protocol.TypeCancel, protocol.TypeWish, protocol.TypeInventoryRequest:
 		return true
 	}

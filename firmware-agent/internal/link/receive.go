@@ -54,6 +54,8 @@ func (c *Core) judge(now time.Time, m inbound) (protocol.Type, Result, error) {
 		return unknownType, ResultForeign, nil
 	}
 	switch e.Type {
+	case protocol.TypeHelloRequest:
+		return answer(e, now, c.helloRequest)
 	case protocol.TypeHelloOK:
 		return answer(e, now, c.helloOK)
 	case protocol.TypeLogAck:
@@ -126,6 +128,13 @@ func (c *Core) helloOK(now time.Time, m protocol.HelloOK) error {
 	}
 	c.config = m.Config.Version
 	return c.shipper.helloOK(now, m)
+}
+
+func (c *Core) helloRequest(now time.Time, m protocol.HelloRequest) error {
+	if !c.shipper.helloRequest(now, m.Challenge) {
+		return errStale
+	}
+	return nil
 }
 
 func (c *Core) logAck(now time.Time, m protocol.LogAck) error {

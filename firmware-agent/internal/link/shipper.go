@@ -38,20 +38,45 @@ type shipper struct {
 	tries int       // of the hello or batch in flight
 	again time.Time // when it is sent again
 	asked time.Time // when the backend last asked to send again, without progress since
+
+	challenge protocol.Challenge // of the last hello_request
+	answer    time.Time          // when it is answered; zero: nothing is asked
+	answered  time.Time          // when the one before was
 }
 
 func newShipper(opt Options) *shipper { return &shipper{opt: opt} }
 
 // greet begins a connection.
 func (s *shipper) greet(now time.Time) {
-	s.phase, s.upto, s.tries, s.again = silent, 0, 0, time.Time{}
+	s.phase, s.upto, s.tries, s.again, s.answer = silent, 0, 0, time.Time{}, time.Time{}
 	if s.opt.Journal != nil && s.opt.Journal.Position().TailSeq > 0 {
 		s.phase, s.again = greeting, now
 	}
 }
 
 // at is when due has something, if nothing else happens.
-func (s *shipper) at() time.Time { return s.again }
+func (s *shipper) at() time.Time {
+	if !s.answer.IsZero() && (s.again.IsZero() || s.answer.Before(s.again)) {
+		return s.answer
+	}
+	return s.again
+}
+
+// helloRequest has hello said once more: soon, but only so often, for a broker
+// may send a request again and again. Till then the log goes on.
+func (s *shipper) helloRequest(now time.Time, c protocol.Challenge) bool {
+	if s.phase == silent {
+		return false
+	}
+	s.challenge = c
+	if s.answer.IsZero() {
+		s.answer = now
+		if soonest := s.answered.Add(protocol.MinHelloInterval); now.Before(soonest) {
+			s.answer = soonest
+		}
+	}
+	return true
+}
 
 // delay is how long to wait for an answer before sending again.
 func (s *shipper) delay() time.Duration {
@@ -61,6 +86,12 @@ func (s *shipper) delay() time.Duration {
 
 // due gives the message that is to be sent now, or nil.
 func (s *shipper) due(now time.Time) protocol.Message {
+	if !s.answer.IsZero() && !now.Before(s.answer) {
+		s.answer, s.answered, s.again, s.tries = time.Time{}, now, now, 0
+		if s.phase == shipping {
+			s.phase = greeting
+		}
+	}
 	late := !s.again.IsZero() && !now.Before(s.again)
 	switch {
 	case s.phase == greeting && late:
@@ -83,7 +114,7 @@ func (s *shipper) hello() protocol.Message {
 		Epoch: pos.Epoch, FirstSeq: pos.FirstSeq, TailSeq: pos.TailSeq, TailHash: pos.TailHash,
 		AckedSeq: pos.AckedSeq, AckedHash: pos.AckedHash, BootID: s.opt.BootID, BootSeq: pos.BootSeq,
 		Software: s.opt.Software, ClockState: clock, ConfigVersion: s.opt.ConfigVersion(),
-		KeysVersion: s.opt.Keys.Version(), Inventory: s.opt.Inventory(),
+		KeysVersion: s.opt.Keys.Version(), Inventory: s.opt.Inventory(), Challenge: s.challenge,
 	}
 }
 
