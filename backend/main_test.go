@@ -141,7 +141,7 @@ func TestAuditPrintsDifferences(t *testing.T) {
 		Differences: []postgres.Difference{{What: "rider.swaps", Key: "0190aaaa", Books: "4", Ledger: "3"}}, Entries: 7, Records: 9,
 	}, false))
 	require.Contains(t, b.String(), "DIFFERENCE rider.swaps of 0190aaaa: the books say 4, the ledger says 3")
-	require.Contains(t, b.String(), "7 ledger entries and 9 records examined, 1 differences")
+	require.Contains(t, b.String(), "7 ledger entries and 9 records examined in 0 ms, 1 differences")
 }
 
 func TestStaffAndServeAgainstADatabase(t *testing.T) {

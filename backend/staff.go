@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,12 +25,19 @@ import (
 // actTimeout bounds an act of staff.
 const actTimeout = 30 * time.Second
 
+// auditTimeout bounds an audit: it reads everything.
+const auditTimeout = 2 * time.Hour
+
 // withStore runs an act on the books.
 func withStore(s shell, d config.Database, act func(context.Context, *postgres.Store) error) error {
+	return withStoreFor(s, d, actTimeout, act)
+}
+
+func withStoreFor(s shell, d config.Database, most time.Duration, act func(context.Context, *postgres.Store) error) error {
 	if err := d.Check(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, actTimeout)
+	ctx, cancel := context.WithTimeout(s.ctx, most)
 	defer cancel()
 	store, err := postgres.Open(ctx, d.DatabaseURL, postgres.Options{})
 	if err != nil {
@@ -271,10 +280,13 @@ type auditCommand struct {
 
 // Run audits.
 func (c auditCommand) Run(s shell) error {
-	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
+	return withStoreFor(s, c.Database, auditTimeout, func(ctx context.Context, store *postgres.Store) error {
 		report, err := store.Audit(ctx)
 		if err != nil {
-			return fmt.Errorf("audit: %w", err)
+			return err
+		}
+		if err := store.StoreAudit(ctx, report); err != nil {
+			return err
 		}
 		if err := printReport(s.out, report, c.JSON); err != nil {
 			return fmt.Errorf("audit: %w", err)
@@ -304,6 +316,9 @@ func printReport(out io.Writer, r postgres.Report, asJSON bool) error {
 	for _, d := range r.Differences {
 		fmt.Fprintf(out, "DIFFERENCE %s of %s: the books say %s, the ledger says %s\n", d.What, d.Key, d.Books, d.Ledger)
 	}
-	_, err := fmt.Fprintf(out, "%d ledger entries and %d records examined, %d differences\n", r.Entries, r.Records, len(r.Differences))
+	for _, table := range slices.Sorted(maps.Keys(r.Examined)) {
+		fmt.Fprintf(out, "%s: %d rows examined\n", table, r.Examined[table])
+	}
+	_, err := fmt.Fprintf(out, "%d ledger entries and %d records examined in %d ms, %d differences\n", r.Entries, r.Records, r.TookMS, len(r.Differences))
 	return err
 }

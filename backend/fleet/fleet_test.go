@@ -124,6 +124,7 @@ func TestMetrics(t *testing.T) {
 		`swap_reviews_open`:      "0",
 		`swap_owed_credits_open`: "0",
 		`swap_database_up`:       "1",
+		`swap_ledger_mismatches`: "0",
 	} {
 		require.Eventually(t, func() bool { a.beat(); return f.metric(series) == want }, 20*time.Second, 100*time.Millisecond, series)
 	}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type gauges struct {
 	at       time.Time
 	cabinets []swap.CabinetView
 	counts   postgres.Gauges
+	audit    postgres.AuditRun
+	auditErr error
 	err      error
 }
 
@@ -63,6 +66,10 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	newGauge("swap_owed_credits_open", "Batteries that the fleet owes riders.").send(ch, float64(counts.OpenCredits))
 	newGauge("swap_safety_notices_waiting", "Safety events that nobody has been told of yet.").send(ch, float64(counts.Untold))
 	g.sendCabinets(ch, cabinets)
+	g.mu.Lock()
+	audit, auditErr := g.audit, g.auditErr
+	g.mu.Unlock()
+	sendAudit(ch, audit, auditErr)
 }
 
 func (g *gauges) sendCabinets(ch chan<- prometheus.Metric, cabinets []swap.CabinetView) {
@@ -138,6 +145,11 @@ func (g *gauges) read() ([]swap.CabinetView, postgres.Gauges, error) {
 	g.cabinets, g.err = g.f.store.Cabinets(ctx)
 	if g.err == nil {
 		g.counts, g.err = g.f.store.Gauges(ctx)
+	}
+	if g.err == nil {
+		if g.audit, g.auditErr = g.f.store.LastAudit(ctx); !errors.Is(g.auditErr, postgres.ErrNotFound) {
+			g.err = g.auditErr
+		}
 	}
 	g.at = time.Now()
 	return g.cabinets, g.counts, g.err

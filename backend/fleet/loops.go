@@ -33,6 +33,7 @@ func (f *Fleet) startLoops() {
 	loops.Go(func() { f.tellAll(ctx) })
 	loops.Go(func() { f.every(ctx, "expire requests", expireEvery, f.expireRequests) })
 	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
+	loops.Go(func() { f.audit(ctx) })
 	f.push(func(context.Context) {
 		cancel()
 		loops.Wait()

@@ -2,20 +2,29 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
 
+// AuditLock is the advisory lock of the replica that audits.
+const AuditLock = 0x5357_4155 // "SWAU"
+
 // Report is what an audit found. An empty Differences is the proof.
 type Report struct {
-	Riders      []RiderReport `json:"riders"`
-	Differences []Difference  `json:"differences"`
-	Entries     int64         `json:"entries"` // ledger entries examined
-	Records     int64         `json:"records"` // journal records examined
+	Riders      []RiderReport    `json:"riders"`
+	Differences []Difference     `json:"differences"`
+	Entries     int64            `json:"entries"`  // ledger entries examined
+	Records     int64            `json:"records"`  // journal records folded again
+	Examined    map[string]int64 `json:"examined"` // rows of each table
+	BeganAt     time.Time        `json:"began_at"`
+	TookMS      int64            `json:"took_ms"`
 }
 
 // RiderReport is one rider's account. Deposits are those that stayed: a battery
@@ -39,92 +48,53 @@ type Difference struct {
 	What   string `json:"what"` // the table and column, or the invariant
 	Key    string `json:"key"`  // whose
 	Books  string `json:"books"`
-	Ledger string `json:"ledger"`
+	Ledger string `json:"ledger"` // or what the cabinet said
 }
 
-// check is a query of differences: key, books, ledger.
-type check struct{ what, sql string }
+// maxDifferences bounds a report: whoever has so many needs no more.
+const maxDifferences = 10_000
 
-// ledgerChecks recompute from the ledger what the other tables say.
-func ledgerChecks() []check {
-	rider := func(column, sum string) check {
-		return check{"rider." + column, `SELECT r.rider_id::text, r.` + column + `::text, coalesce(l.n, 0)::text FROM rider r
-			LEFT JOIN (SELECT rider_id, ` + sum + ` AS n FROM ledger GROUP BY rider_id) l USING (rider_id)
-			WHERE r.` + column + ` <> coalesce(l.n, 0)`}
-	}
-	return []check{
-		rider("deposits", `count(*) FILTER (WHERE what = 'deposit')`),
-		rider("returns", `count(*) FILTER (WHERE what = 'return')`),
-		rider("takes", `count(*) FILTER (WHERE what = 'take')`),
-		rider("counted", `count(*) FILTER (WHERE counted)`),
-		rider("issued", `count(*) FILTER (WHERE what = 'take' AND kind = 'issue')`),
-		rider("credits_due", `count(*) FILTER (WHERE what = 'credit_due') - count(*) FILTER (WHERE what = 'credit_settled')`),
-		{"rider.open_reviews", `SELECT r.rider_id::text, r.open_reviews::text, count(v.review_id)::text FROM rider r
-			LEFT JOIN review v ON v.rider_id = r.rider_id AND v.decided_at IS NULL
-			GROUP BY r.rider_id HAVING r.open_reviews <> count(v.review_id)`},
-		{"day_count.swaps", `SELECT concat_ws(' ', rider_id, day, cabinet_id), d.swaps::text, l.n::text FROM day_count d
-			FULL JOIN (SELECT rider_id, day, cabinet_id, count(*) AS n FROM ledger WHERE counted GROUP BY 1, 2, 3) l
-			USING (rider_id, day, cabinet_id) WHERE d.swaps IS DISTINCT FROM l.n`},
-		{"credit.state", `SELECT credit_id::text, c.state || coalesce(' ' || c.swap_id::text, ''), l.state || coalesce(' ' || l.swap_id::text, '')
-			FROM credit c FULL JOIN (
-				SELECT DISTINCT ON (credit_id) credit_id,
-					CASE what WHEN 'credit_opened' THEN 'open' WHEN 'credit_freed' THEN 'open' ELSE substr(what, 8) END AS state,
-					CASE WHEN what IN ('credit_reserved', 'credit_spent') THEN swap_id END AS swap_id
-				FROM ledger WHERE credit_id IS NOT NULL ORDER BY credit_id, position DESC) l USING (credit_id)
-			WHERE c.state IS DISTINCT FROM l.state OR c.swap_id IS DISTINCT FROM l.swap_id`},
-		{"battery custody", `SELECT battery_serial, ` + custody("b") + `, ` + custody("l") + ` FROM battery b FULL JOIN (
-				SELECT DISTINCT ON (battery_serial) battery_serial, holder,
-					CASE WHEN what NOT IN ('held', 'deposit') AND holder IN ('rider', 'review') THEN rider_id END AS rider_id,
-					CASE WHEN holder = 'slot' THEN cabinet_id END AS cabinet_id, CASE WHEN holder = 'slot' THEN slot END AS slot
-				FROM ledger WHERE holder IS NOT NULL ORDER BY battery_serial, position DESC) l USING (battery_serial)
-			WHERE ` + custody("b") + ` IS DISTINCT FROM ` + custody("l")},
-		{"two batteries in one slot", `SELECT cabinet_id || ' ' || slot, string_agg(battery_serial, ' '), '1 battery'
-			FROM battery WHERE holder = 'slot' GROUP BY cabinet_id, slot HAVING count(*) > 1`},
-		{"swap.taken", `SELECT swap_id::text, coalesce(s.taken, ''), coalesce(l.battery_serial, '') FROM swap s
-			FULL JOIN (SELECT swap_id, battery_serial FROM ledger WHERE what = 'take') l USING (swap_id)
-			WHERE s.taken IS DISTINCT FROM l.battery_serial`},
-		{"swap.deposited", `SELECT swap_id::text, coalesce(s.deposited, ''), coalesce(l.battery_serial, '') FROM
-			(SELECT swap_id, deposited FROM swap WHERE judgement = 'accepted') s
-			FULL JOIN (SELECT swap_id, battery_serial FROM ledger WHERE what = 'deposit') l USING (swap_id)
-			WHERE s.deposited IS DISTINCT FROM l.battery_serial`},
-		{"swap.outcome", `SELECT s.swap_id::text, s.outcome, coalesce(string_agg(l.what, ' ' ORDER BY l.entry_no), '') FROM swap s
-			LEFT JOIN ledger l USING (swap_id) WHERE s.state = 'closed' GROUP BY s.swap_id
-			HAVING (s.outcome = 'deposited_owed') <> coalesce(bool_or(l.what = 'credit_opened' AND l.review_id IS NULL), false)
-				OR (s.outcome IN ('swapped', 'owed_taken')) <> coalesce(bool_or(l.counted AND l.review_id IS NULL), false) AND s.outcome <> 'review'
-				OR s.outcome = 'returned' AND s.judgement = 'accepted' AND NOT bool_or(l.what = 'return')`},
-		{"I1 never two for one", `SELECT r.rider_id::text, r.takes::text, (r.deposits - r.returns + r.issued + h.n)::text || ' at most' FROM rider r,
-			LATERAL (SELECT count(*) AS n FROM credit c WHERE c.rider_id = r.rider_id AND c.origin = 'review' AND c.state = 'spent') h
-			WHERE r.takes > r.deposits - r.returns + r.issued + r.credits_due + h.n
-				AND NOT EXISTS (SELECT FROM review v WHERE v.rider_id = r.rider_id AND v.decided_at IS NULL)`},
-		{"cabinet_cursor.last_seq", `SELECT k.cabinet_id, k.last_seq::text, coalesce(max(r.seq), 0)::text FROM cabinet_cursor k
-			LEFT JOIN record r ON r.cabinet_id = k.cabinet_id AND r.epoch = k.epoch WHERE NOT k.hole
-			GROUP BY k.cabinet_id, k.last_seq HAVING k.last_seq <> coalesce(max(r.seq), 0)`},
+func (r *Report) differ(what, key, books, ledger string) {
+	if len(r.Differences) < maxDifferences {
+		r.Differences = append(r.Differences, Difference{what, key, books, ledger})
 	}
 }
 
-// custody is a row's custody in words; a place under review is only a hint.
-func custody(row string) string {
-	return fmt.Sprintf(`concat_ws(' ', %[1]s.holder, %[1]s.rider_id, CASE WHEN %[1]s.holder = 'slot' THEN %[1]s.cabinet_id END,
-		CASE WHEN %[1]s.holder = 'slot' THEN %[1]s.slot END)`, row)
+// audited are the tables whose rows an audit holds against others.
+func audited() []string {
+	return []string{
+		"ledger", "rider", "day_count", "credit", "battery", "swap", "review", "log_batch", "late_batch", "record", "cabinet_cursor", "cabinet_epoch",
+	}
 }
 
 // Audit recomputes counts, credits and custody from the ledger, and the ledger
 // from the cabinets' signed words, and reports every difference. It sees one
-// moment of the books.
+// moment of the books, and writes nothing.
 func (s *Store) Audit(ctx context.Context) (Report, error) {
-	rep := Report{Differences: []Difference{}, Riders: []RiderReport{}}
+	began := time.Now()
+	rep := Report{Differences: []Difference{}, Riders: []RiderReport{}, Examined: map[string]int64{}, BeganAt: began.UTC().Truncate(time.Microsecond)}
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		if err := tx.QueryRow(ctx, `SELECT count(*) FROM ledger`).Scan(&rep.Entries); err != nil {
+		// A nightly pass over everything: the planner may look at the tables.
+		if _, err := tx.Exec(ctx, `SET LOCAL plan_cache_mode = auto`); err != nil {
 			return err
 		}
-		for _, c := range ledgerChecks() {
-			found, err := differences(ctx, tx, c)
-			if err != nil {
+		for _, table := range audited() {
+			var n int64
+			if err := tx.QueryRow(ctx, `SELECT count(*) FROM `+table).Scan(&n); err != nil {
 				return err
 			}
-			rep.Differences = append(rep.Differences, found...)
+			rep.Examined[table] = n
 		}
-		if err := auditWords(ctx, tx, &rep); err != nil {
+		rep.Entries = rep.Examined["ledger"]
+		for _, c := range ledgerChecks() {
+			if err := rep.run(ctx, tx, c); err != nil {
+				return err
+			}
+		}
+		if err := rep.digests(ctx, tx); err != nil {
+			return err
+		}
+		if err := s.retell(ctx, tx, &rep); err != nil {
 			return err
 		}
 		var err error
@@ -134,31 +104,83 @@ func (s *Store) Audit(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{}, fmt.Errorf("audit: %w", err)
 	}
+	rep.TookMS = time.Since(began).Milliseconds()
 	return rep, nil
 }
 
-func differences(ctx context.Context, tx pgx.Tx, c check) ([]Difference, error) {
-	rows, err := tx.Query(ctx, c.sql)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.what, err)
-	}
-	var out []Difference
-	var key, books, ledger *string
-	_, err = pgx.ForEachRow(rows, []any{&key, &books, &ledger}, func() error {
-		out = append(out, Difference{c.what, deref(key), deref(books), deref(ledger)})
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.what, err)
-	}
-	return out, nil
+// AuditRun is an audit that was made.
+type AuditRun struct {
+	BeganAt     time.Time
+	Took        time.Duration
+	Entries     int64
+	Records     int64
+	Differences int64
 }
 
-func deref(s *string) string {
-	if s == nil {
-		return "none"
+// StoreAudit keeps the result of an audit, for metrics of every replica.
+func (s *Store) StoreAudit(ctx context.Context, r Report) error {
+	_, err := s.pool.Exec(ctx, `INSERT INTO audit_run (began_at, took_ms, entries, records, differences) VALUES ($1, $2, $3, $4, $5)`,
+		r.BeganAt, r.TookMS, r.Entries, r.Records, len(r.Differences))
+	if err != nil {
+		return fmt.Errorf("store the audit: %w", err)
 	}
-	return *s
+	return nil
+}
+
+// LastAudit is the newest audit that was stored; ErrNotFound when there is none.
+func (s *Store) LastAudit(ctx context.Context) (AuditRun, error) {
+	var r AuditRun
+	var ms int64
+	err := s.pool.QueryRow(ctx, `SELECT began_at, took_ms, entries, records, differences FROM audit_run ORDER BY audit_id DESC LIMIT 1`).
+		Scan(&r.BeganAt, &ms, &r.Entries, &r.Records, &r.Differences)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return r, ErrNotFound
+	}
+	if err != nil {
+		return r, fmt.Errorf("read the last audit: %w", err)
+	}
+	r.Took = time.Duration(ms) * time.Millisecond
+	return r, nil
+}
+
+// AuditSince audits and stores the result, unless an audit has begun since due or
+// another replica is at it. It reports whether it did.
+func (s *Store) AuditSince(ctx context.Context, due time.Time) (rep Report, did bool, err error) {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return rep, false, fmt.Errorf("audit lock: %w", err)
+	}
+	var got bool
+	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(AuditLock)).Scan(&got); err != nil || !got {
+		conn.Release()
+		if err != nil {
+			return rep, false, fmt.Errorf("audit lock: %w", err)
+		}
+		return rep, false, nil
+	}
+	defer unlock(conn)
+	last, err := s.LastAudit(ctx)
+	if err == nil && !last.BeganAt.Before(due) {
+		return rep, false, nil
+	}
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return rep, false, err
+	}
+	if rep, err = s.Audit(ctx); err != nil {
+		return rep, false, err
+	}
+	return rep, true, s.StoreAudit(ctx, rep)
+}
+
+// unlock gives the lock up; if the database does not answer, with its connection.
+func unlock(conn *pgxpool.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_unlock($1)`, int64(AuditLock)); err != nil {
+		hangUp(conn.Hijack())
+		return
+	}
+	conn.Release()
 }
 
 func riderReports(ctx context.Context, tx pgx.Tx) ([]RiderReport, error) {

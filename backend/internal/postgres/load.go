@@ -96,7 +96,7 @@ func (l *loaded) addCredit(r pgx.Rows) error {
 
 func (l *loaded) addBattery(r pgx.Rows) error {
 	var x swap.Battery
-	err := r.Scan(&x.BatterySerial, &x.Type, &x.Foreign, &x.Holder, &x.RiderID, &x.CabinetID, &x.Slot, &x.AheadOf)
+	err := r.Scan(&x.BatterySerial, &x.Type, &x.Foreign, &x.Holder, &x.RiderID, &x.CabinetID, &x.Slot, &x.AheadOf, &x.Entries)
 	l.books.AddBattery(&x)
 	return err
 }

@@ -142,13 +142,13 @@ func (s *Store) wantCase(ctx context.Context, id int64, given []string) (wanted,
 
 const entryColumns = `swap_id::text, entry_no, what, coalesce(kind, ''), coalesce(rider_id::text, ''), coalesce(cabinet_id, ''), coalesce(slot, 0),
 	coalesce(battery_serial, ''), coalesce(credit_id::text, ''), coalesce(origin, ''), counted, coalesce(day::text, ''), derived, coalesce(holder, ''),
-	coalesce(review_id, 0), coalesce(ruling, ''), coalesce(decided_by, ''), at, time_quality, epoch, coalesce(seq, 0), recorded_at`
+	coalesce(review_id, 0), coalesce(ruling, ''), coalesce(ground, ''), coalesce(decided_by, ''), at, time_quality, epoch, coalesce(seq, 0), recorded_at`
 
 func scanEntry(r pgx.Row) (swap.Entry, error) {
 	var e swap.Entry
 	var epoch []byte
 	err := r.Scan(&e.SwapID, &e.EntryNo, &e.What, &e.Kind, &e.RiderID, &e.CabinetID, &e.Slot, &e.BatterySerial, &e.CreditID, &e.Origin,
-		&e.Counted, &e.Day, &e.Derived, &e.Holder, &e.ReviewID, &e.Ruling, &e.By, &e.At, &e.Quality, &epoch, &e.Seq, &e.ReceivedAt)
+		&e.Counted, &e.Day, &e.Derived, &e.Holder, &e.ReviewID, &e.Ruling, &e.Ground, &e.By, &e.At, &e.Quality, &epoch, &e.Seq, &e.ReceivedAt)
 	copy(e.Epoch[:], epoch)
 	return e, err
 }

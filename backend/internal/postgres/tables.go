@@ -55,6 +55,7 @@ var writeBatteries = upserts("battery", "battery_serial",
 	text("cabinet_id", func(x *swap.Battery) protocol.CabinetID { return x.CabinetID }),
 	nullZero(numbers("slot", func(x *swap.Battery) int { return x.Slot })),
 	list("ahead_of", "uuid", func(x *swap.Battery) []protocol.SwapID { return x.AheadOf }),
+	numbers("entries", func(x *swap.Battery) int { return x.Entries }),
 )
 
 func nullZero[T any](c column[T]) column[T] {
@@ -133,7 +134,9 @@ var writeLedger = inserts("ledger", "",
 	text("holder", func(e swap.Entry) swap.Holder { return e.Holder }),
 	nullZero(numbers("review_id", func(e swap.Entry) int64 { return e.ReviewID })),
 	text("ruling", func(e swap.Entry) swap.Ruling { return e.Ruling }),
+	text("ground", func(e swap.Entry) swap.Ground { return e.Ground }),
 	text("decided_by", func(e swap.Entry) string { return e.By }),
+	plain("digest", "bytea", digest),
 	times("at", func(e swap.Entry) time.Time { return e.At }),
 	text("time_quality", func(e swap.Entry) swap.TimeQuality { return e.Quality }),
 	b16("epoch", func(e swap.Entry) protocol.Epoch { return e.Epoch }),

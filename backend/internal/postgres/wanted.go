@@ -60,7 +60,7 @@ const (
 
 	riderColumns   = `rider_id::text, active, deposits, returns, takes, counted, issued, credits_due, open_reviews`
 	creditColumns  = `credit_id::text, rider_id::text, origin, state, coalesce(swap_id::text, ''), opened_at`
-	batteryColumns = `battery_serial, type, is_foreign, holder, coalesce(rider_id::text, ''), coalesce(cabinet_id, ''), coalesce(slot, 0), ahead_of::text[]`
+	batteryColumns = `battery_serial, type, is_foreign, holder, coalesce(rider_id::text, ''), coalesce(cabinet_id, ''), coalesce(slot, 0), ahead_of::text[], entries`
 
 	swapColumns = `swap_id::text, cabinet_id, coalesce(rider_id::text, ''), coalesce(kind, ''), state, by_fact, parked,
 		epoch, boot_seq, boot_id, nonce, deposit_slots, dispense, coalesce(credit_id::text, ''),

@@ -171,6 +171,7 @@ type Battery struct {
 	// AheadOf are swaps at silent cabinets that gave this battery to their rider,
 	// which has not been told yet, though it has been deposited elsewhere since.
 	AheadOf []protocol.SwapID
+	Entries int // of the ledger that name it
 }
 
 func (x *Battery) isAheadOf(s *Swap) bool { return slices.Contains(x.AheadOf, s.SwapID) }

@@ -85,9 +85,10 @@ type Entry struct {
 	// Holder is who has the battery from this entry on; "": it did not move.
 	Holder Holder
 	// ReviewID names the review that a person decided, or gave a hardship credit
-	// for; By who did. Ruling is of a decided entry.
+	// for; By who did. Ruling and Ground are of a decided entry.
 	ReviewID int64
 	Ruling   Ruling
+	Ground   Ground
 	By       string
 	Stamp
 }
@@ -109,8 +110,18 @@ func (b *Books) enter(s *Swap, at Stamp, e Entry) {
 	s.Entries++
 	e.SwapID, e.EntryNo, e.Stamp = s.SwapID, s.Entries, at
 	e.Kind, e.RiderID, e.CabinetID = s.Kind, s.RiderID, s.CabinetID
-	b.entries = append(b.entries, e)
+	b.add(e)
 	b.touchSwap(s, at)
+}
+
+// add appends an entry, and counts it at its battery: an audit sees then whether
+// one is missing.
+func (b *Books) add(e Entry) {
+	b.entries = append(b.entries, e)
+	if x := b.Batteries[e.BatterySerial]; x != nil {
+		x.Entries++
+		b.touchBattery(x)
+	}
 }
 
 // review opens the swap's one review.

@@ -20,7 +20,7 @@ func (b *Books) Decide(c Case, d ReviewDecision, at Stamp) error {
 		return &AlreadyDecided{c.ReviewID, *c.Decided}
 	}
 	from := len(b.entries)
-	e := Entry{What: Ruled, Ruling: d.Decision, By: d.By}
+	e := Entry{What: Ruled, Ruling: d.Decision, Ground: d.Reason, By: d.By}
 	if s := b.Swaps[c.SwapID]; s != nil {
 		k := ruling{Books: b, Case: c, s: s, d: d, at: at}
 		p, err := k.plan()
@@ -36,7 +36,7 @@ func (b *Books) Decide(c Case, d ReviewDecision, at Stamp) error {
 			return &Contradiction{d.Decision, "the review belongs to no swap", []Ruling{RuledNoted}}
 		}
 		e.SwapID, e.EntryNo, e.CabinetID, e.Stamp = c.Act, 1, c.CabinetID, at
-		b.entries = append(b.entries, e)
+		b.add(e)
 	}
 	for i := range b.entries[from:] {
 		b.entries[from+i].ReviewID = c.ReviewID
@@ -69,7 +69,7 @@ func (b *Books) Hardship(c Case, by string, at Stamp) error {
 	cr := &Credit{CreditID: c.Act, RiderID: c.RiderID, Origin: OriginReview, State: CreditOpen, OpenedAt: at.At}
 	b.Credits[c.Act] = cr
 	b.touchCredit(cr)
-	b.entries = append(b.entries, Entry{
+	b.add(Entry{
 		SwapID: c.Act, EntryNo: 1, What: CreditOpened, RiderID: c.RiderID, CreditID: c.Act, Origin: OriginReview,
 		ReviewID: c.ReviewID, By: by, Stamp: at,
 	})

@@ -21,7 +21,7 @@ func (b *Books) Import(act protocol.SwapID, no int, serial protocol.BatterySeria
 	if x == nil {
 		x = &Battery{BatterySerial: serial, Foreign: true, Holder: WithStaff}
 		b.AddBattery(x)
-		b.entries = append(b.entries, Entry{SwapID: act, EntryNo: no, What: Assigned, BatterySerial: serial, Holder: WithStaff, Stamp: at})
+		b.add(Entry{SwapID: act, EntryNo: no, What: Assigned, BatterySerial: serial, Holder: WithStaff, Stamp: at})
 	}
 	added := x.Foreign
 	x.Type, x.Foreign = typ, false
@@ -57,7 +57,7 @@ func (b *Books) Assign(act protocol.SwapID, serial protocol.BatterySerial, to Pl
 	}
 	x.AheadOf = nil
 	b.place(x, e.Holder, e.RiderID, e.CabinetID, e.Slot)
-	b.entries = append(b.entries, e)
+	b.add(e)
 	return nil
 }
 
@@ -69,7 +69,7 @@ func (b *Books) StaffCredit(act protocol.SwapID, rider RiderID, at Stamp) error 
 	cr := &Credit{CreditID: act, RiderID: rider, Origin: OriginStaff, State: CreditOpen, OpenedAt: at.At}
 	b.Credits[act] = cr
 	b.touchCredit(cr)
-	b.entries = append(b.entries, Entry{
+	b.add(Entry{
 		SwapID: act, EntryNo: 1, What: CreditOpened, RiderID: rider, CreditID: act, Origin: OriginStaff, Stamp: at,
 	})
 	return nil
