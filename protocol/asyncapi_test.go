@@ -70,7 +70,7 @@ func spoken() map[Channel][]Type {
 		UpRPC:       {TypeHello, TypePrepared, TypeRefused, TypeInventory},
 		UpTelemetry: {TypeTelemetry},
 		UpWill:      {TypeWill},
-		Down:        {TypeHelloRequest, TypeHelloOK, TypeLogAck, TypePrepare, TypeGrant, TypeCancel, TypeWish, TypeInventoryRequest},
+		Down:        {TypeHelloRequest, TypeHelloOK, TypeLogAck, TypePrepare, TypeGrant, TypeCancel, TypeWish, TypeGuide, TypeInventoryRequest},
 	}
 }
 

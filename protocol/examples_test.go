@@ -69,6 +69,10 @@ func exampleMessages() []Message {
 		},
 		Cancel{SwapID: exampleSwap},
 		Wish{SwapID: exampleSwap, What: WishRecheck},
+		Guide{
+			PageURL: "https://swap.example/c/hb-0007", Hotline: "0571-0000", At: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC),
+			Nearest: []Neighbour{{CabinetID: "hb-0008", Station: "Hubin", Street: "Wensan Road", Metres: 420, Charged: 7, Empty: 2}},
+		},
 		InventoryRequest{},
 		InventoryReport{Slots: exampleInventory()},
 		Telemetry{

@@ -59,6 +59,8 @@ func decodeAny(e Envelope, like Message) (Message, error) {
 		return decodeAs[Cancel](e)
 	case Wish:
 		return decodeAs[Wish](e)
+	case Guide:
+		return decodeAs[Guide](e)
 	case InventoryRequest:
 		return decodeAs[InventoryRequest](e)
 	case InventoryReport:

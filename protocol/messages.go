@@ -22,6 +22,7 @@ const (
 	TypeGrant            Type = "grant"
 	TypeCancel           Type = "cancel"
 	TypeWish             Type = "wish"
+	TypeGuide            Type = "guide"
 	TypeInventoryRequest Type = "inventory_request"
 	TypeInventory        Type = "inventory"
 	TypeTelemetry        Type = "telemetry"

@@ -58,6 +58,7 @@ type Core struct {
 	rejected   rejections
 	chargeTurn []chargeTurn
 	telemetry  telemetry
+	played     played
 
 	now     time.Duration // of the step
 	effects []Effect      // of the step

@@ -67,6 +67,7 @@ func (c *Core) add(e Effect) { c.effects = append(c.effects, e) }
 func (c *Core) append(payloads []protocol.Payload) {
 	for _, p := range payloads {
 		c.note(p)
+		c.play(p)
 	}
 	for len(payloads) > 0 {
 		n := min(len(payloads), maxLot)

@@ -51,6 +51,7 @@ type rig struct {
 	watch  []int
 	orders int // of the charge switch
 	out    protocol.Reason
+	codes  []string // on the screen
 	fold   Fold
 
 	c    *Cabinet
@@ -87,7 +88,7 @@ func (r *rig) start() {
 		CoreOptions: CoreOptions{
 			Slots: len(r.boxes), State: r.fold.State(),
 			Random: readerFunc(func(b []byte) (int, error) { n++; return copy(b, fmt.Sprintf("%016d", n)), nil }),
-			Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, OutOfService: r.reason, Software: "test",
+			Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, OutOfService: r.reason, Codes: r.shown, Software: "test",
 			Backlog: func() uint64 { return 3 }, Log: slog.New(slog.DiscardHandler),
 		},
 	})
@@ -118,6 +119,12 @@ func (r *rig) reason() protocol.Reason {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.out
+}
+
+func (r *rig) shown() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.codes
 }
 
 // Append is the journal.

@@ -17,6 +17,7 @@ type view struct {
 	slots   []slot.View
 	at      time.Duration
 	out     protocol.Reason
+	scene   Scene
 }
 
 func (c *Core) look(in swap.Input) {
@@ -24,7 +25,7 @@ func (c *Core) look(in swap.Input) {
 	if out == "" && c.durable().Config.OutOfService {
 		out = protocol.ReasonOutOfService
 	}
-	c.view = view{durable: c.durable(), slots: in.Slots, at: in.Now, out: out}
+	c.view = view{durable: c.durable(), slots: in.Slots, at: in.Now, out: out, scene: c.scene(in.Slots, out)}
 }
 
 // Inventory is every slot as it was known at the last step.

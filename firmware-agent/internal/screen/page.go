@@ -1,0 +1,166 @@
+package screen
+
+import (
+	"fmt"
+	"html"
+	"strings"
+
+	"github.com/boombuler/barcode/qr"
+
+	"batteryswap/protocol"
+)
+
+// page is HTML that is being written.
+type page struct{ strings.Builder }
+
+// add writes HTML with each {} replaced by an argument, escaped.
+func (p *page) add(text string, args ...any) {
+	for _, a := range args {
+		before, after, _ := strings.Cut(text, "{}")
+		p.WriteString(before)
+		p.WriteString(html.EscapeString(fmt.Sprint(a)))
+		text = after
+	}
+	p.WriteString(text)
+}
+
+// both writes a text in both languages, one below the other.
+func (s *Screen) both(p *page, tag, class, key string) {
+	p.add(`<{} class="{}">`, tag, class)
+	for _, lang := range languages {
+		p.add(`<span lang="{}">{}</span>`, lang, s.texts[lang][key])
+	}
+	p.add(`</{}>`, tag)
+}
+
+// whole writes the page: what changes, and what it shows when the agent is gone.
+func (s *Screen) whole(p *page) {
+	p.add(`<!doctype html><html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{}</title><style>`, s.o.CabinetID)
+	p.Write(s.style)
+	p.WriteString(`</style><noscript><meta http-equiv="refresh" content="1"></noscript></head><body><div id="live">`)
+	s.live(p)
+	p.WriteString(`</div><div id="down" hidden><main class="out_of_service"><p class="icon">⚠</p>`)
+	s.both(p, "h1", "say", "down")
+	p.WriteString(`</main></div><script>`)
+	p.Write(s.script)
+	p.WriteString(`</script></body></html>`)
+}
+
+// live writes what changes.
+func (s *Screen) live(p *page) {
+	sc, g := s.o.Scene(), s.guides.look()
+	what := sc.shows(s.o.Now(), s.o.Online())
+	p.add(`<main class="{}">`, string(what))
+	switch what {
+	case showStep:
+		s.step(p, sc)
+	case showEnd:
+		p.add(`<p class="icon">{}</p>`, icon(sc.Outcome))
+		s.both(p, "h1", "say", "outcome."+string(sc.Outcome))
+		s.why(p, sc.Reason)
+	case showReady:
+		s.ready(p, sc, g)
+	default:
+		p.WriteString(`<p class="icon">⚠</p>`)
+		s.both(p, "h1", "say", string(what))
+	}
+	if what == showOut || what == showOffline || what == showAlarm || what == showReady && sc.Charged == 0 {
+		s.nearest(p, g)
+	}
+	p.add(`</main><footer><span>{}</span>`, s.o.CabinetID)
+	if g.Hotline != "" {
+		p.add(`<span>☎ {}</span>`, g.Hotline)
+	}
+	p.WriteString(`</footer>`)
+}
+
+// step tells the rider of the open swap what to do.
+func (s *Screen) step(p *page, sc Scene) {
+	if sc.Slot != 0 {
+		p.add(`<p class="slot">{}</p>`, sc.Slot)
+	} else {
+		p.WriteString(`<p class="icon">⏳</p>`)
+	}
+	s.both(p, "h1", "say", "step."+sc.Step)
+	if sc.Soc != nil {
+		p.add(`<p class="soc">{} %</p>`, *sc.Soc)
+	}
+}
+
+// why says more of an end, where it has a reason.
+func (s *Screen) why(p *page, r protocol.Reason) {
+	if r != "" {
+		s.both(p, "p", "why", "reason."+string(r))
+	}
+}
+
+// ready invites: scan, or type.
+func (s *Screen) ready(p *page, sc Scene, g protocol.Guide) {
+	code := s.o.Codes.Current()
+	p.WriteString(`<div class="two">`)
+	if g.PageURL != "" && code != "" {
+		drawQR(p, g.PageURL+"#"+code)
+	}
+	p.add(`<div><h1 class="number">{}</h1><dl><div><dt>`, s.o.CabinetID)
+	s.both(p, "span", "", "charged")
+	p.add(`</dt><dd>{}</dd></div><div><dt>`, sc.Charged)
+	s.both(p, "span", "", "empty")
+	p.add(`</dt><dd>{}</dd></div></dl>`, sc.Empty)
+	if sc.Charged == 0 {
+		s.both(p, "p", "why", "none_charged")
+	}
+	s.both(p, "p", "", "code")
+	p.add(`<p class="code" id="code">{}</p></div></div>`, code)
+}
+
+func (s *Screen) nearest(p *page, g protocol.Guide) {
+	if len(g.Nearest) == 0 {
+		return
+	}
+	s.both(p, "h2", "", "nearest")
+	p.WriteString(`<ol class="nearest">`)
+	for _, n := range g.Nearest {
+		p.add(`<li><b>{}</b> {} · {} <span>{}</span> <span>⚡ {}</span></li>`, n.CabinetID, n.Station, n.Street, distance(n.Metres), n.Charged)
+	}
+	p.add(`</ol><p class="as-of">⏱ {}</p>`, g.At.UTC().Add(chinaAhead).Format("01-02 15:04"))
+}
+
+// distance is short: 420 m, 1.3 km.
+func distance(metres int) string {
+	if metres < 1000 {
+		return fmt.Sprintf("%d m", metres)
+	}
+	return fmt.Sprintf("%.1f km", float64(metres)/1000)
+}
+
+func icon(o protocol.Outcome) string {
+	switch {
+	case o.Counts() || o == protocol.OutcomeIssued || o == protocol.OutcomeHandedBack:
+		return "✔"
+	case o == protocol.OutcomeReview:
+		return "☎"
+	default:
+		return "⚠"
+	}
+}
+
+// quietZone is the margin of a QR code, in modules (ISO/IEC 18004 wants 4).
+const quietZone = 4
+
+// drawQR draws a QR code as a picture of paths.
+func drawQR(p *page, text string) {
+	code, err := qr.Encode(text, qr.M, qr.Auto)
+	if err != nil {
+		return // the code to type is there still
+	}
+	n := code.Bounds().Dx()
+	fmt.Fprintf(p, `<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="QR"><path d="`, n+2*quietZone, n+2*quietZone)
+	for y := range n {
+		for x := range n {
+			if r, _, _, _ := code.At(x, y).RGBA(); r == 0 {
+				fmt.Fprintf(p, "M%d %dh1v1h-1z", x+quietZone, y+quietZone)
+			}
+		}
+	}
+	p.WriteString(`"/></svg>`)
+}
