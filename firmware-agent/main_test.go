@@ -76,6 +76,7 @@ mqtt: {url: "tcp://127.0.0.1:1"}
 serial: {port: %[1]s/absent}
 board: {slots: 2}
 metrics_listen: 127.0.0.1:0
+screen_listen: 127.0.0.1:0
 `, dir, base64.StdEncoding.EncodeToString(pub)), 0o600))
 	return dir, file
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"batteryswap/firmware-agent/internal/bus"
@@ -16,6 +17,7 @@ import (
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/journal"
 	"batteryswap/firmware-agent/internal/link"
+	"batteryswap/firmware-agent/internal/screen"
 )
 
 // Options are what an agent needs.
@@ -50,6 +52,11 @@ type Agent struct {
 	metrics *metrics
 	// instruments is what meter and climate sensor said.
 	instruments instruments
+
+	codes      *screen.Codes  // nil: no screen
+	screen     *screen.Screen // the same
+	screenAddr atomic.Pointer[string]
+	heard      heard
 
 	mu      sync.Mutex
 	started []stopper
@@ -92,7 +99,7 @@ func New(o Options) (*Agent, error) {
 // nothing is left running.
 func (a *Agent) Start() error {
 	for _, start := range []func() error{
-		a.startJournal, a.startBus, a.startCabinet, a.startLink, a.run, a.startMetrics,
+		a.startJournal, a.startBus, a.openScreen, a.startCabinet, a.startLink, a.run, a.startScreen, a.startMetrics,
 	} {
 		if err := start(); err != nil {
 			return errors.Join(fmt.Errorf("start: %w", err), a.Stop())

@@ -102,6 +102,7 @@ mqtt: {url: "tcp://%[4]s"}
 serial: {port: %[5]s, baud: 115200, device_time_ms: 20}
 board: {kind: slotboard, slots: %[6]d}
 metrics_listen: 127.0.0.1:0
+screen_listen: 127.0.0.1:0
 `, cabinetID, r.dir, base64.StdEncoding.EncodeToString(public(keyOf(1))), r.broker, port, slots), 0o600))
 	r.verdict = func(h protocol.Hello) protocol.HelloOK {
 		return protocol.HelloOK{Verdict: protocol.VerdictResume, ResumeSeq: r.acked + 1, Config: protocol.CabinetConfig{Version: 1}}

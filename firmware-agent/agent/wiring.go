@@ -138,6 +138,7 @@ func (a *Agent) startCabinet() error {
 			Limits:           a.limits(),
 			MaxPulsesPerHour: a.c.Limits.MaxPulsesPerHour,
 			OutOfService:     a.outOfService,
+			Codes:            a.shownCodes,
 			Backlog:          a.backlog,
 			Software:         a.o.Software,
 			Log:              a.o.Log,
@@ -177,8 +178,11 @@ func (a *Agent) startLink() error {
 		Deliver:       a.deliver,
 		Greeted:       a.greeted,
 		Rejected:      a.rejected,
-		Connected:     a.metrics.up.Store,
-		Counted:       a.metrics.counted,
+		Connected: func(up bool) {
+			a.metrics.up.Store(up)
+			a.heard.connected(up)
+		},
+		Counted: a.metrics.counted,
 	}
 	if a.journal != nil {
 		o.Journal = shipped{a.journal}
@@ -211,6 +215,11 @@ func (a *Agent) inventory() protocol.Inventory {
 
 // deliver hands a command to the cabinet; without one, the answer is always no.
 func (a *Agent) deliver(m protocol.Message, raw []byte) bool {
+	a.heard.now(a.clock.now())
+	if g, ok := m.(protocol.Guide); ok {
+		a.guided(g)
+		return true
+	}
 	if a.cabinet != nil {
 		return a.cabinet.Deliver(cabinet.Command{Message: m, Raw: raw})
 	}
@@ -228,6 +237,7 @@ func (a *Agent) rejected(t protocol.Type, why string) {
 
 // greeted takes the backend's verdict on this journal, and its configuration.
 func (a *Agent) greeted(m protocol.HelloOK, keysVersion int64) bool {
+	a.heard.now(a.clock.now())
 	if a.cabinet == nil {
 		return true
 	}

@@ -69,6 +69,10 @@ func (c Config) check(p places, already Mistakes) Mistakes {
 	if c.MetricsListen != "" {
 		k.expect(isHostPort(c.MetricsListen, true), "metrics_listen", `is %q: want host:port, or "" for none`, c.MetricsListen)
 	}
+	if c.ScreenListen != "" {
+		k.expect(isHostPort(c.ScreenListen, true) && isLoopback(c.ScreenListen), "screen_listen",
+			`is %q: want an address of this machine only, as 127.0.0.1:8081, or "" for none`, c.ScreenListen)
+	}
 	return k.found
 }
 
@@ -120,6 +124,14 @@ func isHostPort(s string, listen bool) bool {
 	host, port, err := net.SplitHostPort(s)
 	n, err2 := strconv.Atoi(port)
 	return err == nil && err2 == nil && n >= 0 && n <= 65535 && (listen || n > 0 && host != "")
+}
+
+// isLoopback: the screen's code proves that somebody stands before the cabinet,
+// so nobody elsewhere may read it.
+func isLoopback(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	ip := net.ParseIP(host)
+	return err == nil && ip != nil && ip.IsLoopback()
 }
 
 // Root is RootPublicKey.

@@ -42,6 +42,9 @@ type Config struct {
 
 	// MetricsListen is where /metrics is served, host:port; "" is nowhere.
 	MetricsListen string `yaml:"metrics_listen"`
+	// ScreenListen is where the cabinet's own page is served to the browser beside
+	// the agent, on the loopback interface; "" is nowhere.
+	ScreenListen string `yaml:"screen_listen"`
 }
 
 // MQTT says how the broker is reached.
@@ -104,6 +107,7 @@ func Default() Config {
 			ReleaseSoc:       90,
 		},
 		MetricsListen: "127.0.0.1:9465",
+		ScreenListen:  "127.0.0.1:8081",
 	}
 }
 

@@ -39,7 +39,7 @@ func TestDefaultsAndEveryField(t *testing.T) {
 		Serial: Serial{"/dev/serial/by-path/x", 115200, "even", 2, 20},
 		Board:  Board{"slotboard", 48},
 		Meter:  Instrument{"ddsu666", 201}, Climate: Instrument{"xymd02", 202},
-		Limits: Limits{60, 80},
+		Limits: Limits{60, 80}, ScreenListen: "[::1]:8082",
 	}, c)
 	require.Equal(t, 20*time.Millisecond, c.Serial.DeviceTime())
 	root, err := c.Root()

@@ -69,8 +69,8 @@ type Options struct {
 	Inventory     func() protocol.Inventory
 	ConfigVersion func() int64
 
-	// Deliver takes a verified command: prepare, grant, cancel, wish or
-	// inventory_request, with its envelope. False: it was dropped.
+	// Deliver takes a verified command: prepare, grant, cancel, wish,
+	// guide or inventory_request, with its envelope. False: it was dropped.
 	Deliver func(m protocol.Message, raw []byte) bool
 	// Greeted takes what the backend answered to a hello. False: it could not
 	// be taken now, and the link asks again.

@@ -68,6 +68,8 @@ func (c *Core) judge(now time.Time, m inbound) (protocol.Type, Result, error) {
 		return deliver[protocol.Cancel](c, e)
 	case protocol.TypeWish:
 		return deliver[protocol.Wish](c, e)
+	case protocol.TypeGuide:
+		return deliver[protocol.Guide](c, e)
 	case protocol.TypeInventoryRequest:
 		return deliver[protocol.InventoryRequest](c, e)
 	}
