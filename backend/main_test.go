@@ -165,6 +165,18 @@ func TestStaffAndServeAgainstADatabase(t *testing.T) {
 	require.Equal(t, 1, status, "twice")
 	require.Contains(t, errout, "hb-0001")
 	require.Regexp(t, `hb-0001 +Hubin +Wensan Road +12 +0 +0 +false +never`, ok("", "cabinet", "list"))
+	ok("", "cabinet", "place", "hb-0001", "--latitude", "30.2583", "--longitude", "120.1592", "--hotline", "0571-5555-0100")
+	ok("", "cabinet", "place", "hb-0001", "--hotline", "")
+	for want, args := range map[string][]string{
+		"want both, or neither": {"hb-0001", "--latitude", "30"},
+		"latitude is 120.1592": {"hb-0001", "--latitude", "120.1592", "--longitude", "30.2583"},
+		"or all":                {"hb-0001"},
+		"not found":             {"hb-0404", "--hotline", "1"},
+		"hotline: want a phone": {"hb-0001", "--hotline", strings.Repeat("1", 41)},
+	} {
+		_, _, errout := shellRun(t, "", append(append([]string{"cabinet", "place"}, args...), url)...)
+		require.Contains(t, errout, want)
+	}
 	ok("", "battery", "assign", "B-1", "--cabinet", "hb-0001", "--slot", "7")
 	rider := ok("", "rider", "add", "--name", "Li")
 	require.Regexp(t, `^[0-9a-f-]{36}$`, rider)

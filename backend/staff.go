@@ -62,6 +62,7 @@ func (c migrateCommand) Run(s shell) error {
 
 type cabinetCommand struct {
 	Enrol         cabinetEnrolCommand         `cmd:"" help:"Add a cabinet with its device key (printed by 'firmware-agent keygen')."`
+	Place         cabinetPlaceCommand         `cmd:"" help:"Say where a cabinet stands, and whom its riders call."`
 	List          cabinetListCommand          `cmd:"" help:"List all cabinets."`
 	AcceptEpoch   cabinetAcceptEpochCommand   `cmd:"" name:"accept-epoch" help:"Let a cabinet whose journal was lost or rolled back go on with its new one."`
 	WaiveRecovery cabinetWaiveRecoveryCommand `cmd:"" name:"waive-recovery" help:"After a restore from a backup: do not wait for cabinets that have not caught up."`

@@ -43,6 +43,7 @@ type agent struct {
 	grants   chan granted
 	cancels  chan protocol.Cancel
 	wishes   chan protocol.Wish
+	guides   chan protocol.Guide
 }
 
 type granted struct {
@@ -60,6 +61,7 @@ func newAgent(t testing.TB, id protocol.CabinetID, lookup protocol.KeyLookup) *a
 		offers: []protocol.Offer{{Slot: 7, BatterySerial: serialAt(id, 7), Soc: 97}},
 		hellos: make(chan protocol.HelloOK, 10), acks: make(chan protocol.LogAck, 100), prepares: make(chan protocol.Prepare, 10),
 		grants: make(chan granted, 10), cancels: make(chan protocol.Cancel, 10), wishes: make(chan protocol.Wish, 10),
+		guides: make(chan protocol.Guide, 100),
 	}
 	_, err = rand.Read(a.epoch[:])
 	require.NoError(t, err)
@@ -103,6 +105,8 @@ func (a *agent) got(raw []byte, at time.Time) {
 		pass(a, e, a.cancels)
 	case protocol.TypeWish:
 		pass(a, e, a.wishes)
+	case protocol.TypeGuide:
+		pass(a, e, a.guides)
 	case protocol.TypePrepare:
 		var m protocol.Prepare
 		if err := protocol.Decode(e, &m); err != nil {

@@ -77,6 +77,7 @@ func (f *Fleet) gotHello(ctx context.Context, id protocol.CabinetID, m protocol.
 	f.log.Info("hello", "cabinet_id", id, "event", answer.Verdict, "boot_seq", m.BootSeq, "software", m.Software,
 		"tail_seq", m.TailSeq, "resume_seq", answer.ResumeSeq)
 	f.link.Publish(id, answer)
+	f.guide(ctx, id)
 }
 
 // gotPrepared grants, whichever replica asked.

@@ -67,11 +67,13 @@ type Fleet struct {
 	beats    *heartbeats
 	notifier Notifier
 	alarmed  chan struct{} // a safety event was committed
+	guides   guides
 
 	databaseUp atomic.Bool
 	closing    chan struct{}
 	address    net.Addr
 	metricsAt  net.Addr
+	publicURL  string // how phones reach this backend
 
 	mu      sync.Mutex
 	stack   []func(context.Context) // stopped from the last to the first
@@ -129,6 +131,7 @@ func (f *Fleet) Start(ctx context.Context) (err error) {
 		return err
 	}
 	f.address, f.metricsAt = pages.Addr(), metrics.Addr()
+	f.publicURL = f.public(pages.Addr()).String()
 	if err := f.openBooks(ctx); err != nil {
 		return err
 	}
@@ -210,10 +213,7 @@ func (f *Fleet) openBooks(ctx context.Context) error {
 }
 
 func (f *Fleet) pages(at net.Addr) (http.Handler, error) {
-	public := f.o.PublicURL
-	if public == nil {
-		public = &url.URL{Scheme: "http", Host: at.String()}
-	}
+	public := f.public(at)
 	o := web.Options{
 		Books: books{f}, PublicURL: public, Ready: f.ready, Observe: f.metrics.request, Scanned: f.metrics.scan,
 		Closing: f.closing, Version: f.o.Version, Log: f.log,
@@ -222,6 +222,14 @@ func (f *Fleet) pages(at net.Addr) (http.Handler, error) {
 		o.SignIn = web.DevelopmentCode{Code: f.o.RiderCode, Books: o.Books}
 	}
 	return web.New(o)
+}
+
+// public is how phones reach this backend.
+func (f *Fleet) public(at net.Addr) *url.URL {
+	if f.o.PublicURL != nil {
+		return f.o.PublicURL
+	}
+	return &url.URL{Scheme: "http", Host: at.String()}
 }
 
 func (f *Fleet) metricsHandler() http.Handler {

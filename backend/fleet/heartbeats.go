@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"batteryswap/backend/internal/postgres"
@@ -20,6 +21,7 @@ type heartbeats struct {
 	mu     sync.Mutex
 	unsent map[protocol.CabinetID]protocol.Telemetry
 	seen   map[protocol.CabinetID]beat
+	writer atomic.Bool // this replica writes them down for all
 }
 
 // beat is what this replica's own metrics need of a heartbeat.
@@ -75,7 +77,9 @@ func (f *Fleet) writeTelemetry(ctx context.Context) error {
 	}
 	// What cannot be written is dropped: by the next try it would be old, and the
 	// next heartbeat is there in 20 s.
-	if _, err := f.store.Telemetry(ctx, all); err != nil {
+	wrote, err := f.store.Telemetry(ctx, all)
+	f.beats.writer.Store(wrote && err == nil)
+	if err != nil {
 		return fmt.Errorf("write telemetry: %w", err)
 	}
 	return nil

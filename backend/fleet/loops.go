@@ -34,6 +34,7 @@ func (f *Fleet) startLoops() {
 	loops.Go(func() { f.every(ctx, "expire requests", expireEvery, f.expireRequests) })
 	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
 	loops.Go(func() { f.audit(ctx) })
+	loops.Go(func() { f.every(ctx, "tell cabinets of each other", guideTurn, f.sendGuides) })
 	f.push(func(context.Context) {
 		cancel()
 		loops.Wait()

@@ -64,6 +64,7 @@ type cabinet struct {
 	port         *pty.Port // nil: the test brings its own
 	device       string    // what the agent opens
 	metrics      string
+	screen       string // its own page
 	stopBoards   func()
 	extraConfig  string
 	deviceKeyPub string
@@ -238,6 +239,9 @@ func (s *stage) enrol(id string, slots int) *cabinet {
 	address, err := process.FreeAddress("127.0.0.1")
 	require.NoError(s.t, err)
 	c.metrics = "http://" + address + "/metrics"
+	address, err = process.FreeAddress("127.0.0.1")
+	require.NoError(s.t, err)
+	c.screen = "http://" + address
 	c.Program = &process.Program{
 		Name: "firmware-agent " + id, Path: s.tools.Path("firmware-agent"), Log: filepath.Join(c.dir, "agent.log"),
 		Args: []string{"run", "--config", filepath.Join(c.dir, "agent.yaml")},
@@ -287,8 +291,10 @@ mqtt: {url: %q%s}
 serial: {port: %q, baud: 115200}
 board: {kind: slotboard, slots: %d}
 metrics_listen: %s
+screen_listen: %s
 %s`, c.id, filepath.Join(c.dir, "state"), c.keyFile(), strings.TrimSpace(string(root)), filepath.Join(s.keys(), "keys.json"),
-		s.mqttURL, certificates, c.device, c.slots, strings.TrimSuffix(strings.TrimPrefix(c.metrics, "http://"), "/metrics"), c.extraConfig)
+		s.mqttURL, certificates, c.device, c.slots, strings.TrimSuffix(strings.TrimPrefix(c.metrics, "http://"), "/metrics"),
+		strings.TrimPrefix(c.screen, "http://"), c.extraConfig)
 }
 
 // startAgent writes the configuration and starts the agent.

@@ -93,6 +93,7 @@ func rows() []row {
 		{packages: []string{"backend/internal/staff"}, allowed: []string{"protocol", "backend/internal/swap", otp, argon2}},
 		{packages: []string{"backend/internal/notify"}, allowed: []string{"protocol"}},
 		{packages: []string{"backend/internal/memory"}, allowed: []string{"backend/internal/swap", "protocol"}},
+		{packages: []string{"backend/internal/place"}, allowed: []string{"backend/internal/swap", "protocol"}},
 		{
 			packages: []string{"backend/internal/postgres/pgtest"},
 			allowed:  []string{pgx, testify, "backend/internal/postgres"},
@@ -104,7 +105,7 @@ func rows() []row {
 		},
 		{
 			packages: []string{"backend/internal/web"},
-			allowed:  []string{"backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
+			allowed:  []string{"backend/internal/place", "backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
 		},
 
 		{

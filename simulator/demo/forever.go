@@ -160,7 +160,7 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
 	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.metrics)
 	for _, c := range s.cabinets {
-		fmt.Fprintf(out, "               http://%s/metrics (%s)\n", c.metrics, c.id)
+		fmt.Fprintf(out, "               http://%s/metrics (%s, its screen: http://%s/)\n", c.metrics, c.id, c.screen)
 	}
 	fmt.Fprintf(out, "logs           %s, %s\n", filepath.Join(s.dir, "backend.log"), filepath.Join(s.dir, "*", "agent.log"))
 	fmt.Fprintf(out, "typed here     cabinet %s status, … insert 3, … close 3, help\n", yours)

@@ -78,7 +78,7 @@ func (s *stage) openStreet(ctx context.Context, cabinets []string) *street {
 		r := rider.New(rider.Options{
 			Phone: rider.NewPhone(s.url, s.riders[i].id, s.code, s.http),
 			World: s.world, Now: s.now, ID: s.riders[i].id, Number: i, Seed: s.o.Seed,
-			Behaviour: behaviours[i%len(behaviours)], Speed: s.o.Speed, Cabinets: cabinets,
+			Behaviour: behaviours[i%len(behaviours)], Speed: s.o.Speed, Cabinets: cabinets, Screens: s.screens(),
 			Foreign: s.foreign(i, behaviours[i%len(behaviours)]), Log: s.log,
 		})
 		st.riders.Go(func() { st.ride(ctx, r) })

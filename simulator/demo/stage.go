@@ -54,6 +54,7 @@ type cabinet struct {
 	port    *pty.Port
 	agent   *process.Program
 	metrics string
+	screen  string // of the cabinet's own page
 }
 
 // person is a rider of the fleet.
@@ -201,6 +202,9 @@ func (s *stage) putUpCabinets(ctx context.Context) error {
 		if err := s.enrol(ctx, c); err != nil {
 			return err
 		}
+		if err := s.place(ctx, i, c.id); err != nil {
+			return err
+		}
 		for n := range s.o.chargedPerCabinet() {
 			slot := s.o.Slots - n
 			serial := s.serial(battery)
@@ -280,9 +284,12 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 	if c.metrics, err = process.FreeAddress("127.0.0.1"); err != nil {
 		return err
 	}
+	if c.screen, err = process.FreeAddress("127.0.0.1"); err != nil {
+		return err
+	}
 	config := fmt.Sprintf(agentConfig, c.id, filepath.Join(c.dir, "state"), keyFile, strings.TrimSpace(string(root)),
 		filepath.Join(s.keys(), "keys.json"), s.mqttURL(), link, s.o.Baud, s.o.Slots,
-		board.MeterUnit, board.ClimateUnit, pulsesInAnHour, c.metrics)
+		board.MeterUnit, board.ClimateUnit, pulsesInAnHour, c.metrics, c.screen)
 	return os.WriteFile(filepath.Join(c.dir, "agent.yaml"), []byte(config), 0o600)
 }
 
@@ -301,7 +308,31 @@ meter: {kind: ddsu666, address: %d}
 climate: {kind: xymd02, address: %d}
 limits: {max_pulses_per_hour: %d}
 metrics_listen: %s
+screen_listen: %s
 `
+
+// screens are the addresses of the cabinets' own pages.
+func (s *stage) screens() map[string]string {
+	all := map[string]string{}
+	for _, c := range s.cabinets {
+		all[c.id] = "http://" + c.screen + "/"
+	}
+	return all
+}
+
+// The demo's street: the first cabinet's place near the West Lake, in degrees of
+// WGS-84, and how far to the north the next one stands; its hotline is made up.
+const (
+	demoLatitude, demoLongitude, demoStep = 30.2583, 120.1592, 0.0031
+	demoHotline                           = "0571-5555-0100"
+)
+
+// place says where the i-th cabinet stands.
+func (s *stage) place(ctx context.Context, i int, id string) error {
+	_, err := s.tools.Run(ctx, "", "backend", "cabinet", "place", id, "--hotline", demoHotline,
+		fmt.Sprintf("--latitude=%.4f", demoLatitude+float64(i)*demoStep), fmt.Sprintf("--longitude=%.4f", demoLongitude))
+	return err
+}
 
 // riderID finds the identifier in what `backend rider add` printed.
 func riderID(printed string) (string, error) {

@@ -82,8 +82,17 @@ func NewPhone(base, riderID, code string, client *http.Client) *Phone {
 
 // Scan asks for a swap at a cabinet. The same key asks the same question again.
 func (p *Phone) Scan(ctx context.Context, cabinetID, key string) (Swap, error) {
+	return p.ScanWithCode(ctx, cabinetID, key, "")
+}
+
+// ScanWithCode is Scan with the code on the cabinet's screen, "" for none.
+func (p *Phone) ScanWithCode(ctx context.Context, cabinetID, key, code string) (Swap, error) {
 	var s Swap
-	err := p.call(ctx, http.MethodPost, "/api/v1/swaps", key, map[string]any{"cabinet_id": cabinetID}, &s)
+	body := map[string]any{"cabinet_id": cabinetID}
+	if code != "" {
+		body["presence"] = code
+	}
+	err := p.call(ctx, http.MethodPost, "/api/v1/swaps", key, body, &s)
 	return s, err
 }
 

@@ -55,6 +55,9 @@ type Plan struct {
 	// Away is how long a rider who walks off is away.
 	Away time.Duration
 	Deed Deed
+	// Types: where presence is asked for, the rider types the code on the screen
+	// and does not press the button.
+	Types bool
 	// Cabinets is the order in which cabinets are tried: indexes.
 	Cabinets []int
 }
@@ -101,6 +104,7 @@ func PlanFor(seed uint64, rider, n int, b Behaviour, cabinets int) Plan {
 		Deed:          deeds(b)[r.IntN(100)],
 		Cabinets:      r.Perm(cabinets),
 	}
+	p.Types = r.IntN(2) == 0
 	switch b {
 	case Hurried:
 		p.Hand /= 4

@@ -24,6 +24,9 @@ type Options struct {
 	Behaviour Behaviour
 	Speed     float64 // rides are so many times as short
 	Cabinets  []string
+	// Screens are the addresses of the cabinets' own pages, by cabinet; a cabinet
+	// without one has its button only.
+	Screens map[string]string
 	// Foreign is the serial of a battery that is not of the fleet and that the
 	// rider carries, "" for none.
 	Foreign string
@@ -97,11 +100,11 @@ func (r *Rider) Swap(ctx context.Context, n int) (Result, error) {
 
 // scan asks at one cabinet after the other until a swap is granted.
 func (r *Rider) scan(ctx context.Context, n int, plan Plan) (Swap, int, error) {
-	at, silent := 0, 0
+	at, silent, code := 0, 0, ""
 	for try := 1; try <= maxScans; try++ {
 		cabinet := r.Cabinets[plan.Cabinets[at%len(plan.Cabinets)]]
 		r.note(world.Scanned, cabinet, "")
-		s, err := r.Phone.Scan(ctx, cabinet, fmt.Sprintf("%s-%d-%d", r.ID, n, try))
+		s, err := r.Phone.ScanWithCode(ctx, cabinet, fmt.Sprintf("%s-%d-%d", r.ID, n, try), code)
 		r.note(world.Answered, cabinet, answer(err))
 		if ctx.Err() != nil {
 			return Swap{}, try, ctx.Err()
@@ -126,7 +129,12 @@ func (r *Rider) scan(ctx context.Context, n int, plan Plan) (Swap, int, error) {
 				return s, try, nil
 			}
 			wait(ctx, busyWait)
+		case refused.Reason == protocol.ReasonPresence:
+			if code, err = r.prove(ctx, cabinet, plan, code != ""); err != nil {
+				return Swap{}, try, err
+			}
 		default:
+			code = ""
 			next, err := r.refused(ctx, cabinet, refused)
 			if err != nil {
 				return Swap{}, try, err
@@ -163,16 +171,27 @@ func (r *Rider) open(ctx context.Context, id protocol.SwapID) (Swap, error) {
 	return r.Phone.Swap(ctx, id)
 }
 
-// refused does what a person does about a reason: wait, press the button, or
-// walk on by so many cabinets.
+// prove shows that the rider stands at the cabinet: by the code on its screen,
+// which is returned, or by its button. Who typed a code in vain presses.
+func (r *Rider) prove(ctx context.Context, cabinet string, plan Plan, typed bool) (code string, err error) {
+	if address := r.Screens[cabinet]; address != "" && plan.Types && !typed {
+		code, err := readCode(ctx, r.Phone.http, address)
+		if err == nil {
+			return code, nil
+		}
+		r.Log.Debug("no code on the screen", "cabinet_id", cabinet, "err", err)
+	}
+	if err := r.World.PressButton(r.Now(), r.ID, cabinet); err != nil {
+		return "", err
+	}
+	wait(ctx, buttonWait)
+	return "", nil
+}
+
+// refused does what a person does about a reason: wait, or walk on by so many
+// cabinets.
 func (r *Rider) refused(ctx context.Context, cabinet string, refused *Refused) (walk int, err error) {
 	switch refused.Reason {
-	case protocol.ReasonPresence:
-		if err := r.World.PressButton(r.Now(), r.ID, cabinet); err != nil {
-			return 0, err
-		}
-		wait(ctx, buttonWait)
-		return 0, nil
 	case protocol.ReasonBusy:
 		wait(ctx, busyWait)
 		return 1, nil

@@ -47,7 +47,7 @@ func (s *Store) Swap(ctx context.Context, rider swap.RiderID, id protocol.SwapID
 
 const sqlCabinets = `SELECT c.cabinet_id, c.station, c.street, coalesce(` + heard + ` > now() - $1::interval, false), ` + heard + `,
 		coalesce(CASE WHEN c.out_of_service OR k.forked THEN 'out_of_service' ELSE t.out_of_service END, ''), c.slots, t.inventory,
-		EXISTS (SELECT FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed')
+		EXISTS (SELECT FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed'), c.latitude, c.longitude, c.hotline
 	FROM cabinet c JOIN cabinet_cursor k USING (cabinet_id) LEFT JOIN cabinet_state t USING (cabinet_id)`
 
 // Cabinets lists all cabinets, by their names.
@@ -86,7 +86,9 @@ func scanCabinetView(r pgx.CollectableRow) (swap.CabinetView, error) {
 	var v swap.CabinetView
 	var seen *time.Time
 	var inventory []byte
-	if err := r.Scan(&v.CabinetID, &v.Station, &v.Street, &v.Reachable, &seen, &v.OutOfService, &v.Slots, &inventory, &v.SwapOpen); err != nil {
+	err := r.Scan(&v.CabinetID, &v.Station, &v.Street, &v.Reachable, &seen, &v.OutOfService, &v.Slots, &inventory, &v.SwapOpen,
+		&v.Latitude, &v.Longitude, &v.Hotline)
+	if err != nil {
 		return v, err
 	}
 	if seen != nil {

@@ -90,6 +90,9 @@ type CabinetView struct {
 	Empty        int
 	SwapOpen     bool
 	Inventory    protocol.Inventory
+	// Latitude and Longitude are degrees of WGS-84; nil: nobody has said.
+	Latitude, Longitude *float64
+	Hotline             string // whom its riders call, "" when there is nobody
 }
 
 // RiderView is a rider's own account.
