@@ -169,7 +169,7 @@ func TestStaffAndServeAgainstADatabase(t *testing.T) {
 	ok("", "cabinet", "place", "hb-0001", "--hotline", "")
 	for want, args := range map[string][]string{
 		"want both, or neither": {"hb-0001", "--latitude", "30"},
-		"latitude is 120.1592": {"hb-0001", "--latitude", "120.1592", "--longitude", "30.2583"},
+		"latitude is 120.1592":  {"hb-0001", "--latitude", "120.1592", "--longitude", "30.2583"},
 		"or all":                {"hb-0001"},
 		"not found":             {"hb-0404", "--hotline", "1"},
 		"hotline: want a phone": {"hb-0001", "--hotline", strings.Repeat("1", 41)},

@@ -83,15 +83,7 @@ func openPhone(t *testing.T, r *replica, language string, script bool) *phonePag
 	p := &phonePage{t: t, replica: r, script: script, lang: language}
 	require.NoError(t, json.Unmarshal(b, &p.words))
 
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, //nolint:gocritic // a copy
-		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
-		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(phoneWidth, phoneHeight))
-	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	t.Cleanup(stop)
-	ctx, closeTab := chromedp.NewContext(ctx)
-	t.Cleanup(closeTab)
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	t.Cleanup(cancel)
+	ctx := openBrowser(t, phoneWidth, phoneHeight)
 	p.ctx = ctx
 	require.NoError(t, chromedp.Do(ctx, chromedp.EmulateViewport(phoneWidth, phoneHeight, chromedp.EmulateMobile, chromedp.EmulateTouch)))
 	if !script {
@@ -99,6 +91,24 @@ func openPhone(t *testing.T, r *replica, language string, script bool) *phonePag
 		require.NoError(t, err)
 	}
 	return p
+}
+
+// browserBound is how long one browser may take for its test.
+const browserBound = 4 * time.Minute
+
+// openBrowser starts a browser with an empty memory; the context is its tab.
+func openBrowser(t *testing.T, width, height int) context.Context {
+	t.Helper()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, //nolint:gocritic // a copy
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
+		chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(width, height))
+	ctx, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	t.Cleanup(stop)
+	ctx, closeTab := chromedp.NewContext(ctx)
+	t.Cleanup(closeTab)
+	ctx, cancel := context.WithTimeout(ctx, browserBound)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // swapByHand signs in, asks for a swap and does what the page says, until it

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"batteryswap/backend/internal/swap"
@@ -24,6 +25,7 @@ const ScanGranted = "granted"
 // scan asks for a swap and waits until it is granted or refused.
 func (w *Web) scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal, error) {
 	began := time.Now()
+	s.Presence = asShown(s.Presence)
 	v, refusal, err := w.o.Books.Scan(ctx, s)
 	if err == nil && refusal == nil {
 		v, refusal, err = w.awaitGrant(ctx, v)
@@ -38,6 +40,20 @@ func (w *Web) scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal, 
 	w.o.Scanned(result, time.Since(began))
 	w.o.Log.Info("scan", "cabinet_id", s.CabinetID, "rider_id", s.RiderID, "swap_id", v.SwapID, "event", result)
 	return v, refusal, err
+}
+
+// asShown is a presence code as the screen shows it, of what a person typed: small
+// letters, blanks and dashes are no mistakes.
+func asShown(typed string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == ' ' || r == '-':
+			return -1
+		case r >= 'a' && r <= 'z':
+			return r - 'a' + 'A'
+		}
+		return r
+	}, typed)
 }
 
 func (w *Web) awaitGrant(ctx context.Context, v swap.View) (swap.View, *swap.Refusal, error) {

@@ -122,7 +122,7 @@ func (s *Screen) nearest(p *page, g protocol.Guide) {
 	for _, n := range g.Nearest {
 		p.add(`<li><b>{}</b> {} · {} <span>{}</span> <span>⚡ {}</span></li>`, n.CabinetID, n.Station, n.Street, distance(n.Metres), n.Charged)
 	}
-	p.add(`</ol><p class="as-of">⏱ {}</p>`, g.At.UTC().Add(chinaAhead).Format("01-02 15:04"))
+	p.add(`</ol><p class="as-of">{}</p>`, g.At.UTC().Add(chinaAhead).Format("01-02 15:04"))
 }
 
 // distance is short: 420 m, 1.3 km.
