@@ -79,7 +79,7 @@ func (s *Screen) step(p *page, sc Scene) {
 	if sc.Slot != 0 {
 		p.add(`<p class="slot">{}</p>`, sc.Slot)
 	} else {
-		p.WriteString(`<p class="icon">⏳</p>`)
+		p.WriteString(`<p class="icon">•••</p>`)
 	}
 	s.both(p, "h1", "say", "step."+sc.Step)
 	if sc.Soc != nil {
