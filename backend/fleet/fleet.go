@@ -28,6 +28,8 @@ const (
 	readTimeout       = 10 * time.Second
 	writeTimeout      = 20 * time.Second // a scan may take five; streams set their own
 	idleTimeout       = 60 * time.Second
+	// drainTimeout bounds the wait for the database when this backend stops.
+	drainTimeout = 5 * time.Second
 )
 
 // Notifier tells people outside, at once.
@@ -141,6 +143,9 @@ func (f *Fleet) Start(ctx context.Context) (err error) {
 	// acknowledgements sent.
 	f.push(func(ctx context.Context) {
 		f.link.Drain(ctx)
+		within, cancel := context.WithTimeout(ctx, drainTimeout)
+		defer cancel()
+		f.recorder.Drain(within)
 		f.recorder.Close()
 	})
 	f.startLoops()

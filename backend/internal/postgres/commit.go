@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -16,10 +17,11 @@ import (
 
 // commitGroup makes a group part of the books. When the database refuses it as a
 // whole, each cabinet is tried alone, so that a bad one is taken out and the
-// rest goes on. An error means that the database is away.
-func (r *Recorder) commitGroup(ctx context.Context, group []parcel) error {
+// rest goes on. An error means that the database is away; with search, whatever
+// fails is somebody's fault.
+func (r *Recorder) commitGroup(ctx context.Context, group []parcel, search bool) error {
 	err := r.commitOnce(ctx, group)
-	if err == nil || !refused(err) {
+	if err == nil || ctx.Err() != nil || !search && !refused(err) {
 		return err
 	}
 	cabinets, order := map[protocol.CabinetID][]parcel{}, []protocol.CabinetID(nil)
@@ -32,19 +34,28 @@ func (r *Recorder) commitGroup(ctx context.Context, group []parcel) error {
 	if len(order) == 1 {
 		r.store.log.Error("the database refuses a cabinet's records", "cabinet_id", order[0], "err", err)
 		r.o.Hooks.Rejected(order[0], err)
+		for range group {
+			r.answered()
+		}
 		return nil
 	}
 	for _, id := range order {
-		if err := r.commitGroup(ctx, cabinets[id]); err != nil {
+		if err := r.commitGroup(ctx, cabinets[id], search); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// errFold is a fault of this program: a record that the books cannot take.
+var errFold = errors.New("fold records into the books")
+
 // refused reports whether the database answered, and refused what it was sent:
 // as against being away, shutting down, or out of room.
 func refused(err error) bool {
+	if errors.Is(err, errFold) {
+		return true
+	}
 	code := sqlState(err)
 	if code == "" {
 		return false
@@ -76,7 +87,12 @@ func (r *Recorder) commitOnce(ctx context.Context, group []parcel) error {
 	var results []result
 	var ch swap.Changes
 	var lost map[protocol.SwapID]swap.LostGrant
-	ingest := func(l *loaded, b *pgx.Batch) error {
+	ingest := func(l *loaded, b *pgx.Batch) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("%w: %v: %s", errFold, p, debug.Stack())
+			}
+		}()
 		if lost == nil {
 			if found := r.store.lostIn(l.books, group); len(found) > 0 {
 				lost = found
@@ -110,8 +126,11 @@ func ingestOne(l *loaded, p parcel) result {
 	if c == nil {
 		return result{parcel: p, verdict: swap.Elsewhere}
 	}
-	c.HeardAt = l.now
-	stored, v := l.books.Ingest(c, p.Log.Epoch, p.records, swap.Receipt{At: l.now, MonoMS: p.Log.MonoMS, BootSeq: p.Log.BootSeq})
+	came := l.now.Add(-time.Since(p.came))
+	if came.After(c.HeardAt) {
+		c.HeardAt = came
+	}
+	stored, v := l.books.Ingest(c, p.Log.Epoch, p.records, swap.Receipt{At: came, MonoMS: p.Log.MonoMS, BootSeq: p.Log.BootSeq})
 	return result{p, stored, v, c}
 }
 

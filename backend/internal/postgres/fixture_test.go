@@ -132,6 +132,7 @@ type cabinet struct {
 	epoch   protocol.Epoch
 	boot    uint32
 	mono    uint64
+	adrift  bool // its clock is not synchronised
 	raws    [][]byte
 	hashes  []protocol.Hash
 	acked   uint64
@@ -194,6 +195,9 @@ func (c *cabinet) raw(typ protocol.RecordType, body []byte) {
 	r := protocol.Record{
 		EpochShort: c.epoch.Short(), Seq: uint64(len(c.raws) + 1), BootSeq: c.boot, MonoMS: c.mono,
 		WallMS: uint64(time.Now().UnixMilli()), Clock: protocol.ClockSynchronised, Type: typ, Payload: body,
+	}
+	if c.adrift {
+		r.Clock, r.WallMS = protocol.ClockUnsynchronised, 0
 	}
 	if n := len(c.hashes); n > 0 {
 		r.PrevHash = c.hashes[n-1]

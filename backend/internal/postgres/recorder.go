@@ -20,6 +20,9 @@ const (
 	maxTogetherRecords = 4096
 	// maxAnswers bounds the answers that wait for their callback.
 	maxAnswers = 4096
+	// triesTogether is how often a group is tried before its cabinets are tried
+	// alone.
+	triesTogether = 3
 	// retryLeast and retryMost bound the pause while the database is away.
 	retryLeast = 100 * time.Millisecond
 	retryMost  = 2 * time.Second
@@ -61,18 +64,28 @@ type Hooks struct {
 type Recorder struct {
 	store   *Store
 	o       RecorderOptions
-	queue   chan Batch
+	queue   chan arrival
 	decoded chan parcel
 	answers chan func(context.Context)
 	stop    context.CancelFunc
-	stopped chan struct{} // closed first: nothing is taken any more
-	once    sync.Once
 	wg      sync.WaitGroup
+
+	mu      sync.Mutex
+	stopped bool          // nothing is taken any more
+	left    int           // batches that are not answered
+	drained chan struct{} // closed: stopped, and none is left
+}
+
+// arrival is a batch and when it came: by then, and not when it is committed,
+// its records are dated.
+type arrival struct {
+	Batch
+	came time.Time
 }
 
 // parcel is a batch taken apart.
 type parcel struct {
-	Batch
+	arrival
 	records []swap.Record
 }
 
@@ -90,8 +103,8 @@ func NewRecorder(s *Store, o RecorderOptions) *Recorder {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Recorder{
-		store: s, o: o, stop: cancel, stopped: make(chan struct{}),
-		queue: make(chan Batch, o.QueueBatches), decoded: make(chan parcel, maxTogether), answers: make(chan func(context.Context), maxAnswers),
+		store: s, o: o, stop: cancel, drained: make(chan struct{}),
+		queue: make(chan arrival, o.QueueBatches), decoded: make(chan parcel, maxTogether), answers: make(chan func(context.Context), maxAnswers),
 	}
 	for range runtime.GOMAXPROCS(0) {
 		r.wg.Go(func() { r.takeApart(ctx) })
@@ -126,13 +139,14 @@ func (h Hooks) orNothing() Hooks {
 // Submit queues a batch. It never blocks; false means that the queue is full and
 // the batch was dropped: its agent sends it again.
 func (r *Recorder) Submit(b Batch) bool {
-	select {
-	case <-r.stopped:
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stopped {
 		return false
-	default:
 	}
 	select {
-	case r.queue <- b:
+	case r.queue <- arrival{b, time.Now()}:
+		r.left++
 		return true
 	default:
 		r.o.Hooks.Dropped()
@@ -143,13 +157,40 @@ func (r *Recorder) Submit(b Batch) bool {
 // Waiting is how many batches are queued.
 func (r *Recorder) Waiting() int { return len(r.queue) + len(r.decoded) }
 
+// Drain takes no more batches and returns when those that were taken are
+// committed and answered, or when ctx ends.
+func (r *Recorder) Drain(ctx context.Context) {
+	r.refuse()
+	select {
+	case <-r.drained:
+	case <-ctx.Done():
+	}
+}
+
+func (r *Recorder) refuse() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.stopped && r.left == 0 {
+		close(r.drained)
+	}
+	r.stopped = true
+}
+
+// answered is called once for each batch that was taken.
+func (r *Recorder) answered() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.left--
+	if r.stopped && r.left == 0 {
+		close(r.drained)
+	}
+}
+
 // Close stops the Recorder and waits for its goroutines. What is queued is
 // dropped: nothing of it was acknowledged.
 func (r *Recorder) Close() {
-	r.once.Do(func() {
-		close(r.stopped)
-		r.stop()
-	})
+	r.refuse()
+	r.stop()
 	r.wg.Wait()
 }
 
@@ -164,6 +205,7 @@ func (r *Recorder) takeApart(ctx context.Context) {
 			if err != nil {
 				r.store.log.Warn("a log message that is no chain of records", "cabinet_id", b.CabinetID, "err", err)
 				r.o.Hooks.Rejected(b.CabinetID, err)
+				r.answered()
 				continue
 			}
 			select {
@@ -183,8 +225,11 @@ func (r *Recorder) commitAll(ctx context.Context) {
 			return
 		}
 		pause := retryLeast
-		for {
-			err := r.commitGroup(ctx, group)
+		for tries := 1; ; tries++ {
+			// What fails again and again although the database answers is not the
+			// database's fault: then whoever causes it is looked for.
+			search := tries > triesTogether && r.store.Ping(ctx) == nil
+			err := r.commitGroup(ctx, group, search)
 			if err == nil || ctx.Err() != nil {
 				break
 			}
@@ -229,6 +274,7 @@ func (r *Recorder) answer(ctx context.Context) {
 			return
 		case f := <-r.answers:
 			f(ctx)
+			r.answered()
 		}
 	}
 }
@@ -239,5 +285,6 @@ func (r *Recorder) say(f func(context.Context)) {
 	select {
 	case r.answers <- f:
 	default:
+		r.answered()
 	}
 }
