@@ -102,7 +102,7 @@ func examplePayloads() []Payload {
 		Void{SwapID: exampleSwap, Reason: ReasonPowerCut},
 		Reject{Type: TypeGrant, Why: "nonce", Count: 3},
 		Tamper{Slot: 4, Presence: HoldsBattery, BatterySerial: exampleFull, Inventory: exampleInventory()},
-		Alarm{Kind: AlarmDoorOpen, Slot: 2, SwapID: exampleSwap, Cleared: true, Inventory: exampleInventory()},
+		Alarm{Kind: AlarmDoorOpen, Slot: 2, SwapID: exampleSwap, Cleared: true, OnSite: true, Inventory: exampleInventory()},
 		ChargeCut{Slot: 4, Kind: AlarmTemperature},
 		ConfigApplied{Config: config, KeysVersion: 1},
 		TimeStep{WallMS: 1777622400000, Clock: ClockSynchronised},

@@ -133,6 +133,8 @@ type Alarm struct {
 	Slot    int       `json:"slot,omitempty"`
 	SwapID  SwapID    `json:"swap_id,omitempty"`
 	Cleared bool      `json:"cleared,omitempty"`
+	// OnSite: it was cleared by somebody who had turned the maintenance key.
+	OnSite bool `json:"on_site,omitempty"`
 	// Inventory, when a tamper alarm is cleared, is the whole cabinet: beside
 	// TAMPER's it shows what force moved.
 	Inventory Inventory `json:"inventory,omitempty"`
@@ -154,7 +156,26 @@ const (
 	AlarmBoardSilent  AlarmKind = "board_silent"
 	AlarmHeldBattery  AlarmKind = "held_battery"
 	AlarmEmergencyOff AlarmKind = "emergency_off"
+	// AlarmHeatRate: a battery gets hot too quickly. AlarmSensorSilent: what is
+	// charged does not tell how hot it is.
+	AlarmHeatRate     AlarmKind = "heat_rate"
+	AlarmSensorSilent AlarmKind = "sensor_silent"
+	// AlarmCurrentOff: current flows into a battery whose charger is off.
+	AlarmCurrentOff AlarmKind = "current_when_off"
+	AlarmContactor  AlarmKind = "contactor" // it does not do what it is told
+	AlarmSupply     AlarmKind = "supply_low"
 )
+
+// Safety reports whether an alarm of this kind is the safety loop's: raised by it
+// alone, and, but for supply_low, on until it is cleared on site.
+func (k AlarmKind) Safety() bool {
+	switch k {
+	case AlarmTemperature, AlarmHeatRate, AlarmSensorSilent, AlarmCurrentOff, AlarmSmoke, AlarmWater,
+		AlarmEmergencyOff, AlarmContactor, AlarmSupply:
+		return true
+	}
+	return false
+}
 
 // ChargeCut says that charging was cut for safety.
 type ChargeCut struct {

@@ -17,6 +17,7 @@ import (
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/journal"
 	"batteryswap/firmware-agent/internal/link"
+	"batteryswap/firmware-agent/internal/safety"
 	"batteryswap/firmware-agent/internal/screen"
 )
 
@@ -47,6 +48,7 @@ type Agent struct {
 	cabinet *cabinet.Cabinet // nil: out of service, see doc.go
 	bus     *bus.Bus
 	board   driver.Board
+	safety  *safety.Loop
 	poller  *driver.Poller
 	link    *link.Link
 	metrics *metrics
@@ -99,7 +101,7 @@ func New(o Options) (*Agent, error) {
 // nothing is left running.
 func (a *Agent) Start() error {
 	for _, start := range []func() error{
-		a.startJournal, a.startBus, a.openScreen, a.startCabinet, a.startLink, a.run, a.startScreen, a.startMetrics,
+		a.startJournal, a.startBus, a.startSafety, a.openScreen, a.startCabinet, a.startLink, a.run, a.startScreen, a.startMetrics,
 	} {
 		if err := start(); err != nil {
 			return errors.Join(fmt.Errorf("start: %w", err), a.Stop())

@@ -7,9 +7,11 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"batteryswap/firmware-agent/internal/cabinet"
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/journal"
 	"batteryswap/firmware-agent/internal/link"
@@ -107,13 +109,15 @@ type Core struct {
 	cabinet *cabinet.Core // nil: out of service, see doc.go
 	link    *link.Core
 	up      bool // the broker is connected
-	inbox   []cabinet.Input
-	err     error
+	// charging are the slots whose chargers were ordered on.
+	charging map[int]bool
+	inbox    []cabinet.Input
+	err      error
 }
 
 // NewCore boots. An error means that this boot cannot begin.
 func NewCore(o CoreOptions) (*Core, error) {
-	c := &Core{o: o, clock: newClock(o.Synchronised, o.Wall, o.Mono)}
+	c := &Core{o: o, clock: newClock(o.Synchronised, o.Wall, o.Mono), charging: map[int]bool{}}
 	c.software, c.log = o.Software, o.Log
 	if _, err := io.ReadFull(o.Random, c.bootID[:]); err != nil {
 		return nil, fmt.Errorf("draw a boot id: %w", err)
@@ -138,7 +142,7 @@ func (c *Core) cabinetOptions() cabinet.CoreOptions {
 	return cabinet.CoreOptions{
 		Slots: c.o.Slots, State: c.fold.State(), Random: c.o.Random, Limits: slot.DefaultLimits(),
 		MaxPulsesPerHour: c.o.MaxPulsesPerHour, OutOfService: c.outOfService, Backlog: c.backlog,
-		Software: c.software, Log: c.log,
+		Software: c.software, Log: c.log, Plan: charging.DefaultPlan(),
 	}
 }
 
@@ -256,9 +260,6 @@ func (c *Core) WatchClock() {
 // Answered says that the board has answered a pulse, or never will.
 func (c *Core) Answered(slotNumber int) { c.step(swap.Answered{Slot: slotNumber}) }
 
-// Charged says the same of an order for a charge switch.
-func (c *Core) Charged(slotNumber int) { c.step(cabinet.Charged{Slot: slotNumber}) }
-
 // step carries the effects of one step out, in order.
 func (c *Core) step(what cabinet.Input) {
 	if c.cabinet == nil || c.err != nil {
@@ -276,11 +277,23 @@ func (c *Core) step(what cabinet.Input) {
 		case cabinet.Pulse:
 			c.o.Hands.Unlock(e.Slot)
 		case cabinet.Charge:
-			c.o.Hands.Charge(e.Slot, e.On)
+			c.charge(e.Orders)
 		case cabinet.Reread:
 			c.o.Hands.Reread(e.Slots)
 		case cabinet.Pace:
 			c.o.Hands.Pace(e.Hurry, e.Watch)
+		}
+	}
+}
+
+// charge switches what is not as ordered. There is no safety loop here: what it
+// adds is beside every decision.
+func (c *Core) charge(orders []charging.Order) {
+	for n := 1; n <= c.o.Slots; n++ {
+		on := slices.ContainsFunc(orders, func(o charging.Order) bool { return o.Slot == n && o.On })
+		if on != c.charging[n] {
+			c.charging[n] = on
+			c.o.Hands.Charge(n, on)
 		}
 	}
 }

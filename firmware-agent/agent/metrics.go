@@ -92,6 +92,7 @@ func (a *Agent) expose(e *exposition) {
 	if a.cabinet != nil {
 		exposeCabinet(e, a.cabinet.Stats(), a.c.Board.Slots)
 	}
+	a.exposeSafety(e)
 	a.exposeProcess(e)
 }
 
@@ -107,7 +108,7 @@ func exposeCabinet(e *exposition, s cabinet.Stats, slots int) {
 	e.gauge("swap_pulses_left", "Pulses that the hourly limit still allows.", float64(s.PulsesLeft))
 	e.counter("swap_pulses_total", "Pulses of locks.", float64(s.Pulses))
 	e.counter("swap_pulse_errors_total", "Pulses that the board did not confirm.", float64(s.PulseErrors))
-	e.counter("swap_charge_errors_total", "Charge switches that the board did not confirm.", float64(s.ChargeErrors))
+	e.counters("swap_charge_cuts_total", "Cuts of charging power, by cause.", "kind", s.Cuts)
 	e.counters("swap_swaps_total", "Swaps that ended, by outcome.", "outcome", s.Closed)
 	e.counters("swap_scans_total", "Prepares that were refused, by reason.", "result", s.Refused)
 	e.counters("swap_rejected_total", "Messages and commands that were rejected.", "why", s.Rejected)

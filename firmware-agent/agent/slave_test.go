@@ -21,6 +21,9 @@ type slave struct {
 	units  []*unit
 	froze  time.Time // the boards answer what was so then, if it is set
 	pulses chan int  // slots whose lock was pulsed
+	// own is what the board of the cabinet itself senses; contactor is its relay.
+	own       slotboard.CabinetStatus
+	contactor bool
 }
 
 // unit is one slot.
@@ -130,8 +133,16 @@ func (s *slave) reply(q modbus.Request) modbus.Reply {
 	if !s.froze.IsZero() {
 		up = uint16(s.froze.Sub(s.began) / time.Second)
 	}
+	if q.Unit == slotboard.CabinetUnit && q.Function == modbus.WriteRegister {
+		s.contactor = q.Value == 1
+		return modbus.ReplyTo(q)
+	}
 	if q.Unit == slotboard.CabinetUnit {
-		image := slotboard.Cabinet{Fitted: 0x7FFF, Alive: up}.Registers()
+		own := slotboard.Cabinet{Fitted: 0x7FFF, Alive: up, Status: s.own}
+		if s.contactor {
+			own.Status |= slotboard.ContactorClosed
+		}
+		image := own.Registers()
 		return inputs(q, image[:])
 	}
 	if int(q.Unit) > len(s.units) {

@@ -100,6 +100,7 @@ func (a *Agent) report(r driver.Report) {
 		a.instruments.took(r)
 		return
 	}
+	a.safety.Report(r)
 	if a.cabinet == nil || r.Err != nil {
 		return // what is not read gets old by itself
 	}
@@ -140,11 +141,15 @@ func (a *Agent) startCabinet() error {
 			OutOfService:     a.outOfService,
 			Codes:            a.shownCodes,
 			Backlog:          a.backlog,
+			Plan:             a.plan(),
+			Day:              a.day,
+			MeterW:           a.meterW,
 			Software:         a.o.Software,
 			Log:              a.o.Log,
 		},
 		Journal: a.journal,
 		Board:   a.board,
+		Safety:  a.safety,
 		Sensors: a.poller,
 		Send:    func(m protocol.Message) bool { return a.link.Send(m) },
 		Now:     a.clock.now,
@@ -250,6 +255,7 @@ func (a *Agent) greeted(m protocol.HelloOK, keysVersion int64) bool {
 
 // run sets everything moving.
 func (a *Agent) run() error {
+	a.goes("safety", a.safety.Run)
 	if a.cabinet != nil {
 		a.goes("cabinet", func(ctx context.Context) {
 			if err := a.cabinet.Run(ctx); err != nil {

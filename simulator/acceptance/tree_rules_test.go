@@ -69,6 +69,13 @@ func rows() []row {
 			allowed:  []string{"protocol/...", "firmware-agent/internal/driver/...", "firmware-agent/internal/bus", "firmware-agent/internal/slot"},
 			inTests:  []string{ptyLibrary, serialPort},
 		},
+		{
+			packages: []string{"firmware-agent/internal/safety"},
+			allowed: []string{
+				"firmware-agent/internal/charging", "firmware-agent/internal/slot", "firmware-agent/internal/driver", "protocol",
+			},
+			inTests: []string{"firmware-agent/internal/bus", "firmware-agent/internal/driver/...", "protocol/..."},
+		},
 		{packages: []string{"firmware-agent/internal/screen"}, allowed: []string{"protocol", qrCode}},
 		{
 			packages: []string{"firmware-agent/internal/cabinet"},

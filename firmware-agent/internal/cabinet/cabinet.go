@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/firmware-agent/internal/swap"
@@ -25,8 +26,6 @@ const (
 	unlockTime = swap.PulseTime - 2*time.Second
 	// rereadTime is what reading one slot again may take.
 	rereadTime = 2 * time.Second
-	// chargeTime is what the board gets to switch one slot.
-	chargeTime = 2 * time.Second
 )
 
 // Journal keeps every fact before it is acted on.
@@ -40,7 +39,17 @@ type Journal interface {
 type Board interface {
 	Poll(ctx context.Context, slotNumber int) (slot.Reading, error)
 	Unlock(ctx context.Context, slotNumber int) error
-	Charge(ctx context.Context, slotNumber int, on bool) error
+}
+
+// Safety is who switches the chargers and cuts their power. All of it returns at
+// once.
+type Safety interface {
+	// Verdict is what the safety rules say now.
+	Verdict() charging.Verdict
+	// Cuts are the cuts of power since it was asked last.
+	Cuts() []protocol.ChargeCut
+	// Want says which slots are to be charged; it holds for a short while.
+	Want([]charging.Order)
 }
 
 // Sensors is who reads the slots in turn: it is told when and where it matters.
@@ -55,6 +64,7 @@ type Options struct {
 	CoreOptions
 	Journal Journal
 	Board   Board
+	Safety  Safety
 	Sensors Sensors
 	// Send hands a message to the link. false is "dropped": the protocol asks
 	// again.
@@ -74,15 +84,13 @@ type Cabinet struct {
 	o    Options
 	core *Core
 
-	commands  chan Command
-	readings  chan slot.Reading
-	boards    chan driver.CabinetReading
-	configs   chan swap.Configure
-	rejects   chan swap.Rejected
-	answers   chan int
-	rereads   chan []int
-	chargings chan Charge
-	charged   chan int
+	commands chan Command
+	readings chan slot.Reading
+	boards   chan driver.CabinetReading
+	configs  chan swap.Configure
+	rejects  chan swap.Rejected
+	answers  chan int
+	rereads  chan []int
 
 	stats *stats
 
@@ -98,15 +106,13 @@ func New(o Options) (*Cabinet, error) {
 	}
 	c := &Cabinet{
 		o: o, core: core, stats: core.stats,
-		commands:  make(chan Command, maxCommands),
-		readings:  make(chan slot.Reading, maxReadings),
-		boards:    make(chan driver.CabinetReading, 4),
-		configs:   make(chan swap.Configure, 4),
-		rejects:   make(chan swap.Rejected, maxCommands),
-		answers:   make(chan int, 1),
-		rereads:   make(chan []int, maxRereads),
-		chargings: make(chan Charge, o.Slots),
-		charged:   make(chan int, o.Slots),
+		commands: make(chan Command, maxCommands),
+		readings: make(chan slot.Reading, maxReadings),
+		boards:   make(chan driver.CabinetReading, 4),
+		configs:  make(chan swap.Configure, 4),
+		rejects:  make(chan swap.Rejected, maxCommands),
+		answers:  make(chan int, 1),
+		rereads:  make(chan []int, maxRereads),
 	}
 	c.publish()
 	return c, nil
@@ -144,7 +150,6 @@ func (c *Cabinet) Run(ctx context.Context) error {
 	defer started.Wait()
 	defer stop()
 	started.Go(func() { c.reread(ctx) })
-	started.Go(func() { c.charger(ctx) })
 
 	ticks := time.NewTicker(pace)
 	defer ticks.Stop()
@@ -153,6 +158,7 @@ func (c *Cabinet) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		c.core.ObserveSafety(c.o.Safety.Verdict(), c.o.Safety.Cuts())
 		if err := c.carryOut(ctx, &started, c.core.Step(c.o.Now(), what)); err != nil {
 			return err
 		}
@@ -174,8 +180,6 @@ func (c *Cabinet) next(ctx context.Context, ticks <-chan time.Time) (what Input)
 		what = swap.Answered{Slot: n}
 	case r := <-c.rejects:
 		what = r
-	case n := <-c.charged:
-		what = Charged{n}
 	case r := <-c.readings:
 		c.core.Observe(r)
 	case r := <-c.boards:
@@ -216,7 +220,7 @@ func (c *Cabinet) carryOut(ctx context.Context, started *sync.WaitGroup, effects
 			c.o.Sensors.Hurry(e.Hurry)
 			c.o.Sensors.Watch(e.Watch...)
 		case Charge:
-			c.chargings <- e // one order a slot: never blocks
+			c.o.Safety.Want(e.Orders)
 		}
 	}
 	return nil
@@ -252,24 +256,6 @@ func (c *Cabinet) reread(ctx context.Context) {
 					c.Observe(r)
 				}
 			}
-		}
-	}
-}
-
-// charger carries the orders out, one after the other.
-func (c *Cabinet) charger(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case o := <-c.chargings:
-			one, cancel := context.WithTimeout(ctx, chargeTime)
-			if err := c.o.Board.Charge(one, o.Slot, o.On); err != nil && ctx.Err() == nil {
-				c.stats.chargeErrors.Add(1)
-				c.o.Log.Debug("charge switch", "slot", o.Slot, "err", err)
-			}
-			cancel()
-			c.charged <- o.Slot // as many places as slots
 		}
 	}
 }

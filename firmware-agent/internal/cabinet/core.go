@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/firmware-agent/internal/swap"
@@ -35,7 +36,12 @@ type CoreOptions struct {
 	// last. nil is none.
 	Codes func() []string
 	// Backlog counts the records that are not acknowledged. nil is none.
-	Backlog  func() uint64
+	Backlog func() uint64
+	// Plan are the numbers of the charging plan, Day the local time of day, and
+	// MeterW what the whole cabinet takes, in W. nil is unknown.
+	Plan     charging.PlanLimits
+	Day      func() charging.Day
+	MeterW   func() slot.Value
 	Software string
 	Log      *slog.Logger
 }
@@ -46,19 +52,22 @@ type CoreOptions struct {
 type Core struct {
 	o CoreOptions
 
-	machine    *swap.Machine
-	recovery   *swap.Recovery
-	evidence   []slot.Evidence
-	board      driver.CabinetReading
-	boardSeen  bool
-	pressedAt  time.Duration
-	pressed    bool
-	hurried    bool
-	watched    []int
-	rejected   rejections
-	chargeTurn []chargeTurn
-	telemetry  telemetry
-	played     played
+	machine   *swap.Machine
+	recovery  *swap.Recovery
+	evidence  []slot.Evidence
+	board     driver.CabinetReading
+	boardSeen bool
+	pressedAt time.Duration
+	pressed   bool
+	hurried   bool
+	watched   []int
+	rejected  rejections
+	planner   *charging.Planner
+	planned   planned
+	safety    *charging.Verdict // nil: the safety loop has said nothing yet
+	cuts      []protocol.ChargeCut
+	telemetry telemetry
+	played    played
 
 	now     time.Duration // of the step
 	effects []Effect      // of the step
@@ -84,10 +93,15 @@ func NewCore(o CoreOptions, now time.Duration) (*Core, error) {
 	if o.Backlog == nil {
 		o.Backlog = func() uint64 { return 0 }
 	}
+	if o.Day == nil {
+		o.Day = func() charging.Day { return charging.Day{} }
+	}
+	if o.MeterW == nil {
+		o.MeterW = func() slot.Value { return slot.Value{} }
+	}
 	c := &Core{
-		o: o, now: now, stats: &stats{},
-		chargeTurn: make([]chargeTurn, o.Slots+1),
-		rejected:   rejections{last: map[string]rejection{}},
+		o: o, now: now, stats: &stats{}, planner: charging.NewPlanner(o.Plan, o.Slots),
+		rejected: rejections{last: map[string]rejection{}},
 	}
 	for n := 1; n <= o.Slots; n++ {
 		c.evidence = append(c.evidence, slot.New(n, o.Limits))
@@ -112,6 +126,12 @@ func (c *Core) ObserveBoard(r driver.CabinetReading) {
 	if r.Button == slot.Yes {
 		c.pressed, c.pressedAt = true, r.At
 	}
+}
+
+// ObserveSafety takes what the safety loop says and what it has done since it was
+// asked last.
+func (c *Core) ObserveSafety(v charging.Verdict, cuts []protocol.ChargeCut) {
+	c.safety, c.cuts = &v, append(c.cuts, cuts...)
 }
 
 // Step decides on what happened, at the time now of the agent's monotonic clock.
@@ -150,8 +170,6 @@ func (c *Core) take(what Input) swap.Event {
 		return c.command(what)
 	case swap.Rejected:
 		c.reject(what)
-	case Charged:
-		c.chargeTurn[what.Slot].under = false
 	case Tick:
 		c.flushRejects()
 	case swap.Event:
@@ -171,6 +189,14 @@ func (c *Core) input(event swap.Event) swap.Input {
 	fresh := c.boardSeen && in.Now-c.board.At <= c.o.Limits.SensorStale
 	if fresh && (c.board.Smoke == slot.Yes || c.board.EmergencyStop == slot.Yes || c.board.Water == slot.Yes) {
 		in.Halt = true
+	}
+	if c.safety != nil {
+		in.Halt = in.Halt || c.safety.Halt
+		in.Safety = &swap.Safety{Cuts: c.cuts}
+		for _, a := range c.safety.Alarms {
+			in.Safety.Alarms = append(in.Safety.Alarms, swap.Raised{Kind: a.Kind, Slot: a.Slot})
+		}
+		c.cuts = nil
 	}
 	if in.Halt && in.Refuse == "" {
 		in.Refuse = protocol.ReasonAlarm

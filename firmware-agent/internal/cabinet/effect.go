@@ -1,17 +1,14 @@
 package cabinet
 
 import (
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/swap"
 	"batteryswap/protocol"
 )
 
 // Input is what a step of the Core takes: a Command, a swap.Configure, a
-// swap.Rejected, a swap.Answered, a Charged or a Tick. nil is that readings came.
+// swap.Rejected, a swap.Answered or a Tick. nil is that readings came.
 type Input any
-
-// Charged says that the board has answered an order for a charge switch, or that
-// nothing more will be heard of it.
-type Charged struct{ Slot int }
 
 // Tick is that a little time has passed.
 type Tick struct{}
@@ -45,11 +42,9 @@ type Pace struct {
 	Watch []int
 }
 
-// Charge switches charging of a slot. That it is over comes back as Charged.
-type Charge struct {
-	Slot int
-	On   bool
-}
+// Charge says which slots are to be charged from now on; the others are not. It
+// holds for a short while and is said again.
+type Charge struct{ Orders []charging.Order }
 
 func (Append) effect() {}
 func (Send) effect()   {}

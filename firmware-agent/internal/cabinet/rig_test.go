@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
@@ -30,7 +32,6 @@ type box struct {
 	soc     int32
 	charge  bool
 	dead    bool
-	deaf    bool          // the charge switch does nothing
 	unlock  time.Duration // how long the board takes to answer a pulse
 	failing bool          // the board answers a pulse with an error, though the door opens
 	stay    bool          // a pulse does nothing
@@ -49,10 +50,12 @@ type rig struct {
 	jErr   error
 	hurry  bool
 	watch  []int
-	orders int // of the charge switch
-	out    protocol.Reason
-	codes  []string // on the screen
-	fold   Fold
+	// verdict is what the safety loop says.
+	verdict charging.Verdict
+	cuts    []protocol.ChargeCut
+	out     protocol.Reason
+	codes   []string // on the screen
+	fold    Fold
 
 	c    *Cabinet
 	stop context.CancelFunc
@@ -64,6 +67,7 @@ func newRig(t *testing.T, boxes ...box) *rig {
 		boxes = []box{{}, {}, {serial: "C3", soc: 960}, {serial: "C4", soc: 960}, {serial: "F5", soc: 300}}
 	}
 	r := &rig{t: t, began: time.Now(), boxes: boxes}
+	r.verdict = charging.Verdict{Contactor: true, Power: slices.Repeat([]bool{true}, len(boxes))}
 	r.write(protocol.Boot{BootID: protocol.BootID{7}, Epoch: protocol.Epoch{1}})
 	r.start()
 	return r
@@ -84,11 +88,11 @@ func (r *rig) write(p protocol.Payload) {
 func (r *rig) start() {
 	var n uint64
 	c, err := New(Options{
-		Journal: r, Board: r, Sensors: r, Send: r.send, Now: r.now,
+		Journal: r, Board: r, Safety: r, Sensors: r, Send: r.send, Now: r.now,
 		CoreOptions: CoreOptions{
 			Slots: len(r.boxes), State: r.fold.State(),
 			Random: readerFunc(func(b []byte) (int, error) { n++; return copy(b, fmt.Sprintf("%016d", n)), nil }),
-			Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, OutOfService: r.reason, Codes: r.shown, Software: "test",
+			Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, Plan: charging.DefaultPlan(), OutOfService: r.reason, Codes: r.shown, Software: "test",
 			Backlog: func() uint64 { return 3 }, Log: slog.New(slog.DiscardHandler),
 		},
 	})
@@ -160,7 +164,7 @@ func (r *rig) Watch(slots ...int) {
 	r.watch = append([]int(nil), slots...)
 }
 
-// Poll, Unlock and Charge are the board.
+// Poll and Unlock are the board.
 func (r *rig) Poll(ctx context.Context, n int) (slot.Reading, error) {
 	if err := sleep(ctx, lineTime); err != nil {
 		return slot.Reading{}, err
@@ -203,17 +207,27 @@ func (r *rig) Unlock(ctx context.Context, n int) error {
 	return nil
 }
 
-func (r *rig) Charge(ctx context.Context, n int, on bool) error {
-	if err := sleep(ctx, lineTime); err != nil {
-		return err
-	}
+// Want, Verdict and Cuts are the safety loop.
+func (r *rig) Want(orders []charging.Order) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.orders++
-	if !r.boxes[n-1].deaf {
-		r.boxes[n-1].charge = on
+	for i := range r.boxes {
+		r.boxes[i].charge = slices.ContainsFunc(orders, func(o charging.Order) bool { return o.Slot == i+1 && o.On })
 	}
-	return nil
+}
+
+func (r *rig) Verdict() charging.Verdict {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.verdict
+}
+
+func (r *rig) Cuts() []protocol.ChargeCut {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	cuts := r.cuts
+	r.cuts = nil
+	return cuts
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

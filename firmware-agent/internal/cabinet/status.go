@@ -96,19 +96,18 @@ func (c *counts) all() map[string]uint64 {
 
 type stats struct {
 	pulses, pulseErrors             atomic.Uint64
-	chargeErrors, prompts           atomic.Uint64
+	prompts                         atomic.Uint64
 	commandsDropped                 atomic.Uint64
 	readingsDropped, rereadsDropped atomic.Uint64
 	messagesDropped                 atomic.Uint64
 	closed, refused, rejected       counts
-	records, alarms                 counts
+	records, alarms, cuts           counts
 }
 
 // Stats are what is counted, since the start. The names are those of the
 // protocol.
 type Stats struct {
 	Pulses, PulseErrors uint64
-	ChargeErrors        uint64
 	Prompts             uint64 // a door that nobody closes
 	CommandsDropped     uint64 // the queue was full
 	ReadingsDropped     uint64
@@ -119,6 +118,7 @@ type Stats struct {
 	Rejected            map[string]uint64 // commands, by why
 	Records             map[string]uint64 // by type
 	Alarms              map[string]uint64 // raised, by kind
+	Cuts                map[string]uint64 // of power, by cause
 
 	// As it is now.
 	SwapOpen     bool
@@ -135,11 +135,11 @@ type Stats struct {
 func (c *Cabinet) Stats() Stats {
 	s := Stats{
 		Pulses: c.stats.pulses.Load(), PulseErrors: c.stats.pulseErrors.Load(),
-		ChargeErrors: c.stats.chargeErrors.Load(), Prompts: c.stats.prompts.Load(),
+		Prompts:         c.stats.prompts.Load(),
 		CommandsDropped: c.stats.commandsDropped.Load(), ReadingsDropped: c.stats.readingsDropped.Load(),
 		RereadsDropped: c.stats.rereadsDropped.Load(), MessagesDropped: c.stats.messagesDropped.Load(),
 		Closed: c.stats.closed.all(), Refused: c.stats.refused.all(), Rejected: c.stats.rejected.all(),
-		Records: c.stats.records.all(), Alarms: c.stats.alarms.all(),
+		Records: c.stats.records.all(), Alarms: c.stats.alarms.all(), Cuts: c.stats.cuts.all(),
 	}
 	v := c.look()
 	s.SwapOpen, s.AlarmsOn, s.OutOfService = v.durable.Open != nil, len(v.durable.Alarms), v.out != ""
@@ -178,6 +178,9 @@ func (c *Core) note(p protocol.Payload) {
 		c.o.Log.Info("swap void", "swap_id", p.SwapID, "reason", p.Reason)
 	case protocol.Tamper:
 		c.o.Log.Warn("a door opened that nobody was granted", "slot", p.Slot)
+	case protocol.ChargeCut:
+		c.stats.cuts.add(string(p.Kind))
+		c.o.Log.Warn("power was cut", "event", p.Kind, "slot", p.Slot)
 	case protocol.Alarm:
 		if p.Cleared {
 			c.o.Log.Info("alarm cleared", "event", p.Kind, "slot", p.Slot)

@@ -66,6 +66,8 @@ func (c Config) check(p places, already Mistakes) Mistakes {
 	// Fewer than 18 pulses left refuse a swap, so a smaller bucket never serves.
 	k.within(c.Limits.MaxPulsesPerHour, "limits.max_pulses_per_hour", "", 18, 600)
 	k.within(c.Limits.ReleaseSoc, "limits.release_soc", " %", 1, 100)
+	k.within(c.Board.Columns, "board.columns", "", 1, protocol.MaxSlots)
+	c.checkCharging(k)
 	if c.MetricsListen != "" {
 		k.expect(isHostPort(c.MetricsListen, true), "metrics_listen", `is %q: want host:port, or "" for none`, c.MetricsListen)
 	}

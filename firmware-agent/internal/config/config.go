@@ -40,6 +40,10 @@ type Config struct {
 	Climate Instrument `yaml:"climate"`
 	Limits  Limits     `yaml:"limits"`
 
+	Charging  Charging  `yaml:"charging"`
+	Safety    Safety    `yaml:"safety"`
+	Batteries []Battery `yaml:"batteries"`
+
 	// MetricsListen is where /metrics is served, host:port; "" is nowhere.
 	MetricsListen string `yaml:"metrics_listen"`
 	// ScreenListen is where the cabinet's own page is served to the browser beside
@@ -74,6 +78,8 @@ func (s Serial) DeviceTime() time.Duration { return time.Duration(s.DeviceTimeMS
 type Board struct {
 	Kind  string `yaml:"kind"`
 	Slots int    `yaml:"slots"` // numbered from 1, as painted on the doors
+	// Columns is how many slots stand side by side, numbered row by row.
+	Columns int `yaml:"columns"`
 }
 
 // Instrument is a meter or a sensor at an address of its own.
@@ -99,13 +105,22 @@ func Default() Config {
 		// SlotBoard v1: 19200 8N1. Boards typically answer within 20 to 50 ms;
 		// slow ones, up to 150 ms, need the field.
 		Serial: Serial{Baud: 19200, Parity: "none", StopBits: 1, DeviceTimeMS: 50},
-		Board:  Board{Kind: "slotboard", Slots: 12},
+		Board:  Board{Kind: "slotboard", Slots: 12, Columns: 1},
 		Limits: Limits{
 			// A swap takes two pulses: 60 swaps an hour, one a minute, is more
 			// than a cabinet ever does, and bounds a hostile backend.
 			MaxPulsesPerHour: 120,
 			ReleaseSoc:       90,
 		},
+		// 3 kW is a usual single-phase feed of a street cabinet; riders come at meal
+		// times; power is cheap at night.
+		Charging: Charging{
+			BudgetW: 3000, Reserve: 4, Peaks: []string{"11:00-13:30", "17:00-20:00"}, Cheap: []string{"22:00-08:00"},
+			UTCOffsetMin: 480,
+		},
+		// 300 mA is above the noise of a battery's shunt and below any charger's
+		// first stage; 10.1 V is 80 % of a backup supply of 12.6 V.
+		Safety:        Safety{CurrentWhenOffMA: 300, AirHotC: 60, BackupMinMV: 10_100},
 		MetricsListen: "127.0.0.1:9465",
 		ScreenListen:  "127.0.0.1:8081",
 	}

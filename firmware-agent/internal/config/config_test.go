@@ -37,10 +37,20 @@ func TestDefaultsAndEveryField(t *testing.T) {
 		RootPublicKey: c.RootPublicKey, KeyListFile: "/etc/keys.json",
 		MQTT:   MQTT{"ssl://broker.example:8883", "/etc/ca.pem", "/etc/cert.pem", "/etc/key.pem"},
 		Serial: Serial{"/dev/serial/by-path/x", 115200, "even", 2, 20},
-		Board:  Board{"slotboard", 48},
+		Board:  Board{"slotboard", 48, 4},
 		Meter:  Instrument{"ddsu666", 201}, Climate: Instrument{"xymd02", 202},
 		Limits: Limits{60, 80}, ScreenListen: "[::1]:8082",
+		Charging: Charging{5000, 3, []string{"10:30-13:00"}, []string{"23:00-07:00", "12:00-14:00"}, 540},
+		Safety:   Safety{400, 55, 20_000},
+		Batteries: []Battery{
+			{Name: "small", SerialPrefix: "BT10", HotC: 58, MaxMA: 5000}, {Name: "all others", WarmC: 50, RiseCPerS: .5},
+		},
 	}, c)
+	known, standard := c.BatteryTypes()
+	require.Equal(t, 50, standard.WarmC)
+	require.Equal(t, 60, standard.HotC)
+	require.Len(t, known, 1)
+	require.Equal(t, Battery{"small", "BT10", 50, 58, .5, 0, 10, 45, 60, 95, 100, 5000, 68_000, 20_000}, known[0])
 	require.Equal(t, 20*time.Millisecond, c.Serial.DeviceTime())
 	root, err := c.Root()
 	require.NoError(t, err)

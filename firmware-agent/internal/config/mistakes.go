@@ -63,6 +63,13 @@ func placesOf(root *yaml.Node) places {
 			field := prefix + n.Content[i].Value
 			p[field] = n.Content[i].Line
 			visit(field+".", n.Content[i+1])
+			for j, item := range n.Content[i+1].Content {
+				if item.Kind == yaml.MappingNode {
+					at := fmt.Sprintf("%s[%d]", field, j)
+					p[at] = item.Line
+					visit(at+".", item)
+				}
+			}
 		}
 	}
 	if root.Kind == yaml.DocumentNode && len(root.Content) == 1 {
@@ -161,6 +168,10 @@ func kindWord(goType string) string {
 	switch goType {
 	case "int":
 		return "a whole number"
+	case "float64":
+		return "a number"
+	case "[]string", "[]config.Battery":
+		return "a list"
 	case "string", "protocol.CabinetID":
 		return "a text"
 	}

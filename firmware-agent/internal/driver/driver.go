@@ -57,7 +57,7 @@ type Guard interface {
 	Contactor(ctx context.Context, closed bool) error
 }
 
-// ErrBusy: charging is not switched on while another act on the slot is under way.
+// ErrBusy is that charging is not switched on while another act on the slot is under way.
 var ErrBusy = errors.New("another act on the slot is under way")
 
 // Options is what a board of any kind is opened with.

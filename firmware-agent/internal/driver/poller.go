@@ -211,7 +211,7 @@ func (p *Poller) poll(ctx context.Context, n int) {
 			p.options.Log.Info("board answers again", "slot", n)
 		}
 		*b = backOff{}
-	case lineDown(r.Err):
+	case LineDown(r.Err):
 		r.Misses = b.misses + 1 // and the board is not to blame
 	default:
 		p.down = false
@@ -263,8 +263,8 @@ func (p *Poller) ask(ctx context.Context, n int) Report {
 	return r
 }
 
-// lineDown says that a poll failed before the board was asked.
-func lineDown(err error) bool {
+// LineDown says that a poll failed before the board was asked.
+func LineDown(err error) bool {
 	for _, e := range []error{bus.ErrDown, bus.ErrStuck, bus.ErrNoisy, bus.ErrQueueFull, bus.ErrClosed} {
 		if errors.Is(err, e) {
 			return true

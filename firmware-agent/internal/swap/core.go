@@ -115,6 +115,7 @@ func (c *core) door(n int) *door {
 // begin starts a step.
 func (c *core) begin(in Input) {
 	c.in, c.effects, c.doors = in, nil, slices.Clone(c.doors)
+	c.watchSafety()
 	c.watch()
 }
 

@@ -292,12 +292,12 @@ func (d Durable) Alarmed(kind protocol.AlarmKind, slotNumber int) bool {
 }
 
 // Out reports whether a slot takes no part in swaps: by staff, by a fault of its
-// lock, because it holds a battery that nobody may take, or because its door was
-// opened by force.
+// lock, because it holds a battery that nobody may take, because its door was
+// opened by force, or because its battery is in quarantine.
 func (d Durable) Out(v slot.View) bool {
 	return slices.Contains(d.Config.SlotsOut, v.Slot) || v.Fault != slot.NoFault ||
 		d.Alarmed(protocol.AlarmSlotFault, v.Slot) || d.Alarmed(protocol.AlarmHeldBattery, v.Slot) ||
-		d.Alarmed(protocol.AlarmTamper, v.Slot)
+		d.Alarmed(protocol.AlarmTamper, v.Slot) || d.Quarantined(v.Slot)
 }
 
 // Barred reports whether what a slot holds is to be left alone: neither given

@@ -63,6 +63,8 @@ type Input struct {
 	Refuse protocol.Reason
 	// Halt: a safety alarm is latched; no lock is pulsed for anybody.
 	Halt bool
+	// Safety is what the safety loop says; nil: it says nothing.
+	Safety *Safety
 	// Event is what happened; nil is that time passed or a reading came.
 	Event Event
 }

@@ -162,12 +162,12 @@ func (d Durable) PulsesLeft(l Limits, now time.Duration) int {
 }
 
 // open journals an INTENT and has the lock pulsed once. It refuses when a pulse
-// is not allowed any more, when the slot has had its pulses for this purpose, or
-// when another door of this swap is not closed; then nothing is written.
+// is not allowed any more, when the slot has had its pulses for this purpose or
+// is in quarantine, or when another door of this swap is not closed; then nothing is written.
 func (m *Machine) open(v slot.View, purpose protocol.Purpose) bool {
 	o := m.durable.Open
 	done := o.pulses(v.Slot, purpose)
-	if !m.mayPulse() || done >= maxPulses || !v.Fresh || !v.Closed || !m.othersClosed(v.Slot) {
+	if !m.mayPulse() || m.durable.Quarantined(v.Slot) || done >= maxPulses || !v.Fresh || !v.Closed || !m.othersClosed(v.Slot) {
 		return false
 	}
 	m.append(protocol.Intent{SwapID: o.SwapID, Slot: v.Slot, Purpose: purpose, Pulse: done + 1, BatterySerial: v.Serial})

@@ -1,6 +1,7 @@
 package drivertest
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -63,12 +64,9 @@ func testOffAtOnce(t *testing.T, f Fixture) {
 				}
 				return []Burst{{Bytes: reply}}
 			}
-			ended := make(chan error, 2)
-			go func() { ended <- r.Driver.Unlock(t.Context(), 1) }()
-			go func() {
-				_, err := r.Driver.Poll(t.Context(), 1)
-				ended <- err
-			}()
+			var others sync.WaitGroup
+			others.Go(func() { _ = r.Driver.Unlock(t.Context(), 1) })
+			others.Go(func() { _, _ = r.Driver.Poll(t.Context(), 1) })
 			time.Sleep(5 * time.Millisecond)
 			require.ErrorIs(t, r.Driver.Charge(t.Context(), 1, true), driver.ErrBusy)
 			began := r.Now()
@@ -76,8 +74,7 @@ func testOffAtOnce(t *testing.T, f Fixture) {
 				require.Less(t, r.Now()-began, time.Duration(at+1)*300*time.Millisecond, "each lost reply costs its time")
 			}
 			require.False(t, r.Board.Facts(1).Charging)
-			<-ended
-			<-ended
+			others.Wait()
 			require.False(t, r.Board.Facts(1).Charging)
 		})
 	}
