@@ -4,6 +4,7 @@ GO          ?= go
 RACE        ?=
 FUZZTIME    ?= 10s
 BENCHTIME   ?= 1s
+MODEL       ?= full
 TESTFLAGS   ?=
 DEMOFLAGS   ?=
 LISTEN      ?=
@@ -22,6 +23,7 @@ help: ## show this
 	@echo 'make lint       gofmt, go vet and golangci-lint $(LINT_VERSION)'
 	@echo 'make fuzz       each fuzz target for FUZZTIME (now $(FUZZTIME))'
 	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
+	@echo 'make model      the model of the swap, and that each defect in it is found (Spin); MODEL=quick for less'
 	@echo 'make clean      remove what these have made'
 	@echo
 	@echo 'One test:       go test ./backend/internal/postgres -run NAME'
@@ -79,6 +81,11 @@ fuzz: go
 .PHONY: bench
 bench: deps
 	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
+
+.PHONY: model
+model:
+	@.ci/deps all
+	protocol/model/check $(MODEL)
 
 .PHONY: clean
 clean:
