@@ -87,6 +87,11 @@ func (b books) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, erro
 	return forWeb(b.f.store.Rider(ctx, id))
 }
 
+// History are a rider's last swaps.
+func (b books) History(ctx context.Context, id swap.RiderID, n int) ([]swap.View, error) {
+	return b.f.store.History(ctx, id, n)
+}
+
 // CreateSession stores a session.
 func (b books) CreateSession(ctx context.Context, rider swap.RiderID, hash []byte, expires time.Time) error {
 	_, err := forWeb(struct{}{}, b.f.store.CreateSession(ctx, rider, hash, expires))

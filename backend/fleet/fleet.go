@@ -47,6 +47,8 @@ type Options struct {
 	Listen, MetricsListen string
 	// PublicURL is how phones reach the backend; nil: http:// and the address.
 	PublicURL *url.URL
+	// Hotline is whom riders call where a cabinet has no number of its own.
+	Hotline string
 	// RiderCode lets every rider sign in with this code; "" lets nobody.
 	RiderCode string
 	// Notifier tells people of safety events; nil: the log is all.
@@ -221,7 +223,7 @@ func (f *Fleet) pages(at net.Addr) (http.Handler, error) {
 	public := f.public(at)
 	o := web.Options{
 		Books: books{f}, PublicURL: public, Ready: f.ready, Observe: f.metrics.request, Scanned: f.metrics.scan,
-		Closing: f.closing, Version: f.o.Version, Log: f.log,
+		Closing: f.closing, Hotline: f.o.Hotline, Version: f.o.Version, Log: f.log,
 	}
 	if f.o.RiderCode != "" {
 		o.SignIn = web.DevelopmentCode{Code: f.o.RiderCode, Books: o.Books}

@@ -113,6 +113,7 @@ func rows() []row {
 		{
 			packages: []string{"backend/internal/web"},
 			allowed:  []string{"backend/internal/place", "backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
+			inTests:  []string{browser},
 		},
 
 		{

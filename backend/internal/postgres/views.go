@@ -141,6 +141,28 @@ func (s *Store) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, err
 	return v, nil
 }
 
+// History are a rider's last swaps, at most n, the newest first.
+func (s *Store) History(ctx context.Context, rider swap.RiderID, n int) ([]swap.View, error) {
+	if !isUUID(string(rider)) {
+		return nil, ErrNotFound
+	}
+	rows, err := s.pool.Query(ctx, `SELECT `+swapColumns+` FROM swap WHERE rider_id = $1 ORDER BY swap_id DESC LIMIT $2`, string(rider), n)
+	if err != nil {
+		return nil, fmt.Errorf("read a rider's swaps: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (swap.View, error) {
+		row, err := scanSwap(r)
+		if err != nil {
+			return swap.View{}, err
+		}
+		return row.View(true), nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read a rider's swaps: %w", err)
+	}
+	return out, nil
+}
+
 // Gauges are counts that every replica's metrics show alike.
 type Gauges struct {
 	OpenSwaps, OpenReviews, OpenCredits int

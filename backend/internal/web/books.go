@@ -40,6 +40,8 @@ type Books interface {
 	Cabinets(context.Context) ([]swap.CabinetView, error)
 	Cabinet(context.Context, protocol.CabinetID) (swap.CabinetView, error)
 	Rider(context.Context, swap.RiderID) (swap.RiderView, error)
+	// History are a rider's last swaps, at most n, the newest first.
+	History(ctx context.Context, rider swap.RiderID, n int) ([]swap.View, error)
 
 	CreateSession(ctx context.Context, rider swap.RiderID, tokenHash []byte, expires time.Time) error
 	SessionRider(ctx context.Context, tokenHash []byte) (swap.RiderID, error)

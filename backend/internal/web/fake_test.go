@@ -202,6 +202,18 @@ func (f *fakeBooks) SessionRider(_ context.Context, hash []byte) (swap.RiderID, 
 	return r, f.down
 }
 
+func (f *fakeBooks) History(_ context.Context, id swap.RiderID, n int) ([]swap.View, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []swap.View
+	for _, v := range f.swaps {
+		if v.RiderID == id && len(all) < n {
+			all = append(all, v)
+		}
+	}
+	return all, f.down
+}
+
 func (f *fakeBooks) setDown(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -2,12 +2,14 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
 	"fmt"
 	"html/template"
 	"net/http"
+	"time"
 
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -61,6 +63,8 @@ const (
 	showCabinet = "cabinet"
 	showSwap    = "swap"
 	showMessage = "message"
+	showNearby  = "nearby"
+	showHistory = "history"
 )
 
 // page is what the templates need.
@@ -82,7 +86,21 @@ type page struct {
 	Wished  bool
 
 	Message string // key of a text
+	// NeedsCode: the refusal asks for the code on the cabinet's screen.
+	NeedsCode bool
+	// HangsAt is where the rider's open swap hangs, when its cabinet is silent:
+	// then this cabinet may be used all the same.
+	HangsAt   protocol.CabinetID
+	Elsewhere []neighbour
+	History   []swap.View
+	Hotline   string // whom to call
 }
+
+// Day is when a swap was begun, as the rider's clock showed it.
+func (page) Day(at time.Time) string { return at.In(china).Format("01-02 15:04") }
+
+// china is the time of all cabinets: China has one time and no summer time.
+var china = time.FixedZone("CST", 8*60*60)
 
 // Icon says by shape what the text says in words.
 func (p page) Icon() string {
@@ -96,7 +114,7 @@ func (p page) Icon() string {
 		case swap.StepDispense, swap.StepReturn:
 			return "⬆"
 		default:
-			return "⏳"
+			return "•••"
 		}
 	}
 	switch p.Swap.Outcome {
@@ -112,6 +130,7 @@ func (p page) Icon() string {
 // render answers with a template in the language of the request.
 func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	lang := language(r)
+	p.Hotline = w.hotline(r.Context(), p)
 	var b bytes.Buffer
 	if err := w.pages.byLanguage[lang].ExecuteTemplate(&b, name, p); err != nil {
 		requestFrom(r.Context()).cause = fmt.Errorf("render: %w", err)
@@ -133,6 +152,19 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name s
 	}
 	rw.WriteHeader(status)
 	_, _ = rw.Write(b.Bytes()) // the phone is gone: nobody to tell
+}
+
+// hotline is whom the riders of a page's cabinet call.
+func (w *Web) hotline(ctx context.Context, p page) string {
+	if p.CabinetID != "" && p.Cabinet.CabinetID == "" {
+		if c, err := w.o.Books.Cabinet(ctx, p.CabinetID); err == nil {
+			p.Cabinet = c
+		}
+	}
+	if p.Cabinet.Hotline != "" {
+		return p.Cabinet.Hotline
+	}
+	return w.o.Hotline
 }
 
 func (w *Web) message(rw http.ResponseWriter, r *http.Request, status int, cabinet protocol.CabinetID, text string) {

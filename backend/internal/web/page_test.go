@@ -117,7 +117,7 @@ func TestPageWithoutJavaScript(t *testing.T) {
 
 			s.books.change(func(v *swap.View) { v.Reachable = false })
 			p.open("/c/hb-0001/swaps/" + string(swapA))
-			require.Contains(t, p.html, "❓")
+			require.Contains(t, p.html, `class="note">? `)
 			soc := 31
 			s.books.change(func(v *swap.View) { v.Reachable, v.Step, v.Slot, v.Soc = true, swap.StepDispense, 7, &soc })
 			p.open("/c/hb-0001/swaps/" + string(swapA))
@@ -176,14 +176,14 @@ func TestPageHints(t *testing.T) {
 	v.State = swap.StateClosed
 	s.books.swaps[swapB] = v
 	p.open("/c/hb-0002?lang=en")
-	require.Contains(t, p.html, "You are owed 1: press the button on the cabinet")
+	require.Contains(t, p.html, "You are owed 1: scan the code on the cabinet")
 
 	s.books.onScan = func(swap.Scan) (swap.View, *swap.Refusal, error) {
 		return swap.View{}, &swap.Refusal{Reason: protocol.ReasonPresence}, nil
 	}
 	p.submit("/swaps")
 	require.Equal(t, 403, p.status)
-	require.Contains(t, p.html, "First press the button on the cabinet")
+	require.Contains(t, p.html, "type the code on its screen")
 	require.Contains(t, p.html, `href="/c/hb-0002"`)
 
 	p.open("/c/hb-9999")

@@ -20,6 +20,8 @@ func (w *Web) registerPages(mux *http.ServeMux) {
 	mux.HandleFunc("GET /c/{cabinet_id}/swaps/{swap_id}", w.pageSwap)
 	mux.HandleFunc("GET /c/{cabinet_id}/swaps/{swap_id}/live", w.pageLive)
 	mux.HandleFunc("POST /c/{cabinet_id}/swaps/{swap_id}/wish", w.postWish)
+	mux.HandleFunc("GET /c/{cabinet_id}/history", w.pageHistory)
+	mux.HandleFunc("GET /nearby", w.pageNearby)
 	mux.HandleFunc("GET /static/live.js", func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 		rw.Header().Set("Cache-Control", "public, max-age=300")
@@ -107,20 +109,27 @@ func (w *Web) pageCabinet(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := page{Show: showCabinet, CabinetID: c.CabinetID, Cabinet: c, Rider: v, Key: rand.Text()}
-	p.OpenSwap = w.openSwap(r.Context(), rider, v.OpenSwap)
+	w.showOpen(r.Context(), &p, rider, v.OpenSwap)
+	if c.Charged == 0 || !c.Reachable || c.OutOfService != "" {
+		w.offer(r.Context(), &p, maxOffered, serves)
+	}
 	w.render(rw, r, http.StatusOK, "page", p)
 }
 
-// openSwap is the page of a rider's open swap, at whichever cabinet it is.
-func (w *Web) openSwap(ctx context.Context, rider swap.RiderID, id protocol.SwapID) string {
+// showOpen puts the rider's open swap on a page, at whichever cabinet it is. One
+// that hangs at a cabinet that is silent does not stand in the way of another.
+func (w *Web) showOpen(ctx context.Context, p *page, rider swap.RiderID, id protocol.SwapID) {
 	if id == "" {
-		return ""
+		return
 	}
 	v, err := w.o.Books.Swap(ctx, rider, id)
 	if err != nil || v.State == swap.StateClosed {
-		return ""
+		return
 	}
-	return swapPath(v.CabinetID, v.SwapID)
+	p.OpenSwap = swapPath(v.CabinetID, v.SwapID)
+	if !v.Reachable && v.CabinetID != p.CabinetID {
+		p.HangsAt = v.CabinetID
+	}
 }
 
 func swapPath(cabinet protocol.CabinetID, id protocol.SwapID) string {
@@ -195,6 +204,7 @@ func (w *Web) postSwap(rw http.ResponseWriter, r *http.Request) {
 	}
 	v, refusal, err := w.scan(r.Context(), swap.Scan{
 		RiderID: rider, CabinetID: id, HandBack: r.PostForm.Get("hand_back") == "yes", IdempotencyKey: key,
+		Presence: cutCode(r.PostForm.Get("presence")),
 	})
 	switch {
 	case errors.Is(err, ErrKeyReused):
@@ -207,6 +217,12 @@ func (w *Web) postSwap(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, swapPath(v.CabinetID, v.SwapID), http.StatusSeeOther)
 	}
 }
+
+// cutCode keeps what a person may have typed within the bound of the protocol.
+func cutCode(typed string) string { return typed[:min(len(typed), maxCode)] }
+
+// maxCode is the longest presence code that a message carries, in bytes.
+const maxCode = 32
 
 // validKey mirrors the bound of the API's Idempotency-Key.
 func validKey(key string) bool {
@@ -226,7 +242,14 @@ func (w *Web) pageRefused(rw http.ResponseWriter, r *http.Request, rider swap.Ri
 	if refusal.Reason == protocol.ReasonCabinetUnknown {
 		p.CabinetID = ""
 	}
-	p.OpenSwap = w.openSwap(r.Context(), rider, refusal.SwapID)
+	w.showOpen(r.Context(), &p, rider, refusal.SwapID)
+	p.NeedsCode, p.Key = refusal.Reason == protocol.ReasonPresence, rand.Text()
+	if leadsElsewhere(refusal.Reason) {
+		if c, err := w.o.Books.Cabinet(r.Context(), p.CabinetID); err == nil {
+			p.Cabinet = c
+		}
+		w.offer(r.Context(), &p, maxOffered, serves)
+	}
 	requestFrom(r.Context()).problem = problemRefused(refusal)
 	w.render(rw, r, refusalStatus(refusal.Reason), "page", p)
 }
@@ -260,6 +283,12 @@ func (w *Web) riderSwap(rw http.ResponseWriter, r *http.Request) (page, bool) {
 	}
 	p.Events, p.Refresh = "/api/v1/swaps/"+string(v.SwapID)+eventsSuffix, 2
 	p.CanWish = v.Slot != 0
+	if !v.Reachable {
+		if c, err := w.o.Books.Cabinet(r.Context(), v.CabinetID); err == nil {
+			p.Cabinet = c
+		}
+		w.offer(r.Context(), &p, maxOffered, serves)
+	}
 	return p, true
 }
 

@@ -39,6 +39,8 @@ type Options struct {
 	Scanned func(result string, took time.Duration)
 	// Closing ends event streams: they would outlast any shutdown.
 	Closing <-chan struct{}
+	// Hotline is whom riders call where a cabinet has no number of its own.
+	Hotline string
 	Version string
 	Log     *slog.Logger
 }

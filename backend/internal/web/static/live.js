@@ -1,8 +1,19 @@
-// Shows a swap as it goes on. The words come from the server: an event says
-// that something changed, and the same fragment as of a refreshed page is
-// fetched. Without an event stream it is fetched every 2 s.
+// Fills in the code that the cabinet's screen put into the address, and shows a swap
+// as it goes on. The words come from the server: an event says that something
+// changed, and the same fragment as of a refreshed page is fetched. Without an
+// event stream it is fetched every 2 s.
 (function () {
   "use strict";
+  var field = document.querySelector("input[name=presence]"), kept;
+  try {
+    if (/^#[0-9A-Z]{6}$/.test(location.hash)) {
+      sessionStorage.setItem("code", location.hash.slice(1) + Date.now());
+      history.replaceState(null, "", location.pathname + location.search);
+    }
+    kept = sessionStorage.getItem("code");
+  } catch (e) { kept = null; /* a browser that keeps nothing: it can be typed */ }
+  if (field && kept && Date.now() - kept.slice(6) < 60000) field.value = kept.slice(0, 6);
+
   var box = document.getElementById("live");
   if (!box || !box.dataset.events || !window.fetch) return;
   var loading = false, again = false, timer = 0, source = null, url = new URL(location.href);
