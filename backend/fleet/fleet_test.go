@@ -269,28 +269,65 @@ func closed(p *phone, f *replica, total int) bool {
 	return false
 }
 
+// TestManyRidersOneCabinet: 100 riders tap twice, at both replicas at once. One of
+// the 200 scans is granted; every other is told the true reason (T11).
 func TestManyRidersOneCabinet(t *testing.T) {
 	w := newTown(t)
 	both := []*replica{w.start().ready(), w.start().ready()}
 	a := w.cabinet("hb-0001")
 	a.hello()
 	a.ship()
-	const riders = 20
-	answers := make(chan int, riders)
+	const riders = 100
+	type told struct {
+		rider  int
+		status int
+		answer
+	}
+	phones := make([]*phone, riders)
 	for i := range riders {
-		p := w.rider(both[i%2], fmt.Sprintf("r%02d", i))
-		go func() {
-			status, _ := p.ask(both[i%2], "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})
-			answers <- status
-		}()
+		phones[i] = w.rider(both[i%2], fmt.Sprintf("r%03d", i))
 	}
-	got := map[int]int{}
-	for range riders {
-		got[receive(t, answers)]++
+	answers := make(chan told, 2*riders)
+	start := make(chan struct{})
+	for i, p := range phones {
+		for n, at := range both {
+			twin := &phone{t: t, id: p.id, token: p.token, keys: 10 * n}
+			go func() {
+				<-start
+				status, b := twin.ask(at, "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})
+				got := told{rider: i, status: status}
+				if err := json.Unmarshal(b, &got.answer); err != nil {
+					t.Error(err)
+				}
+				answers <- got
+			}()
+		}
 	}
-	require.Equal(t, map[int]int{201: 1, 409: riders - 1}, got)
+	close(start)
+	var all []told
+	winner := -1
+	for range 2 * riders {
+		got := receive(t, answers)
+		all = append(all, got)
+		if got.status == http.StatusCreated {
+			require.Equal(t, -1, winner, "two grants")
+			winner = got.rider
+		}
+	}
+	require.NotEqual(t, -1, winner, "nobody got a grant")
+	for _, got := range all {
+		switch {
+		case got.status == http.StatusCreated:
+		case got.rider == winner:
+			require.Contains(t, []protocol.Reason{protocol.ReasonSwapOpen, protocol.ReasonBusy}, got.Reason)
+		default:
+			require.Equal(t, http.StatusConflict, got.status)
+			require.Equal(t, protocol.ReasonBusy, got.Reason, "rider %d", got.rider)
+		}
+	}
 	receive(t, a.grants)
 	require.Empty(t, a.grants)
+	w.audited()
 }
 
 func TestSlowClientsHoldNobodyUp(t *testing.T) {

@@ -210,6 +210,9 @@ func TestEveryStateOnAPhone(t *testing.T) {
 				lang := languages[i%len(languages)]
 				if size[0] == 412 { // every state in each language, on one of the sizes
 					lang = languages[(i+1)%len(languages)]
+					if strings.HasPrefix(st.name, "review-") {
+						continue // the same words as those of the refusals
+					}
 				}
 				b.shows(st, lang, float64(size[0]))
 			}
@@ -225,6 +228,8 @@ func (b *tab) shows(st state, lang string, width float64) {
 	if st.set != nil {
 		st.set(b.site)
 	}
+	// The page before must not ask once more, and sign in anew, meanwhile.
+	require.NoError(b.t, chromedp.Do(b.ctx, chromedp.Navigate("about:blank")))
 	_, err = chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{})
 	require.NoError(b.t, err)
 	if st.rider != "" {
