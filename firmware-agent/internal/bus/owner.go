@@ -23,6 +23,7 @@ type owner struct {
 	downErr error
 	silence time.Time // the line must have been silent until then
 	echo    echo      // whether the adapter repeats what is sent
+	leisure leisure
 	buffer  [2 * maxFrame]byte
 }
 
@@ -34,7 +35,10 @@ func (o *owner) run() {
 		if j == nil {
 			return
 		}
+		began := time.Now()
+		o.leisure.begins(began)
 		reply, err := o.serve(j)
+		o.leisure.ended(began, time.Now())
 		o.bus.count(func(s *Stats) {
 			switch {
 			case err == nil:
@@ -101,6 +105,9 @@ func (o *owner) transact(j *job) ([]byte, error) {
 func (o *owner) listen(gap time.Duration) error {
 	limit := time.Now().Add(quietLimit)
 	for {
+		if o.leisure.on {
+			time.Sleep(time.Until(o.silence))
+		}
 		n, err := o.read(time.Until(o.silence), o.buffer[:])
 		if err != nil {
 			return err

@@ -17,8 +17,13 @@ func (o *owner) receive(j *job, sent time.Time) ([]byte, error) {
 	deadline := sent.Add(o.timing.timeout(len(j.request), j.exchange.ExpectedLen()))
 	limit := deadline.Add(o.timing.Late)
 	// The reply cannot be complete earlier than this.
-	nap(sent.Add(o.timing.wire(len(j.request) + j.exchange.ExpectedLen())))
-	for got := 0; got < len(o.buffer); {
+	complete := sent.Add(o.timing.wire(len(j.request) + j.exchange.ExpectedLen()))
+	if o.leisure.on {
+		nap(complete.Add(o.leisure.lag + napMargin))
+	} else {
+		nap(complete)
+	}
+	for got, reads := 0, 1; got < len(o.buffer); reads++ {
 		wait := time.Until(deadline)
 		n, err := o.read(wait, o.buffer[got:])
 		if err != nil {
@@ -33,6 +38,7 @@ func (o *owner) receive(j *job, sent time.Time) ([]byte, error) {
 		got += n
 		start, end, missing := o.find(j, o.buffer[:got])
 		if end > 0 {
+			o.leisure.learn(reads == 1, o.timing.Device)
 			if discarded := got - (end - start); discarded > 0 {
 				o.bus.count(func(s *Stats) { s.DiscardedBytes += uint64(discarded) })
 			}
