@@ -65,7 +65,9 @@ type cabinetCommand struct {
 	Place         cabinetPlaceCommand         `cmd:"" help:"Say where a cabinet stands, and whom its riders call."`
 	List          cabinetListCommand          `cmd:"" help:"List all cabinets."`
 	AcceptEpoch   cabinetAcceptEpochCommand   `cmd:"" name:"accept-epoch" help:"Let a cabinet whose journal was lost or rolled back go on with its new one."`
-	WaiveRecovery cabinetWaiveRecoveryCommand `cmd:"" name:"waive-recovery" help:"After a restore from a backup: do not wait for cabinets that have not caught up."`
+	BeginRecovery cabinetBeginRecoveryCommand `cmd:"" name:"begin-recovery" help:"After a restore from a backup, before the first replica starts: no owed or first batteries until every cabinet has told again what was lost."`
+	WaiveRecovery cabinetWaiveRecoveryCommand `cmd:"" name:"waive-recovery" help:"After a restore from a backup: do not wait for a cabinet that has not caught up, or for any."`
+	Retire        cabinetRetireCommand        `cmd:"" help:"Take a cabinet out of the fleet for good: its key ends, what was open there goes to review."`
 }
 
 type cabinetEnrolCommand struct {
@@ -136,11 +138,35 @@ func (c cabinetAcceptEpochCommand) Run(s shell) error {
 	})
 }
 
-type cabinetWaiveRecoveryCommand struct{ config.Database }
+type cabinetBeginRecoveryCommand struct{ config.Database }
+
+// Run begins.
+func (c cabinetBeginRecoveryCommand) Run(s shell) error {
+	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error { return store.BeginRecovery(ctx) })
+}
+
+type cabinetWaiveRecoveryCommand struct {
+	config.Database
+	ID string `arg:"" optional:"" name:"id" help:"The cabinet; without it, all of them."`
+}
 
 // Run waives.
 func (c cabinetWaiveRecoveryCommand) Run(s shell) error {
-	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error { return store.WaiveRecovery(ctx) })
+	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
+		return store.WaiveRecovery(ctx, protocol.CabinetID(c.ID))
+	})
+}
+
+type cabinetRetireCommand struct {
+	config.Database
+	ID string `arg:"" name:"id" help:"The cabinet."`
+}
+
+// Run retires.
+func (c cabinetRetireCommand) Run(s shell) error {
+	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
+		return store.RetireCabinet(ctx, protocol.CabinetID(c.ID))
+	})
 }
 
 type batteryCommand struct {

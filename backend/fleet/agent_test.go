@@ -44,6 +44,7 @@ type agent struct {
 	cancels  chan protocol.Cancel
 	wishes   chan protocol.Wish
 	guides   chan protocol.Guide
+	asks     chan protocol.HelloRequest // those that nobody waits for are lost
 }
 
 type granted struct {
@@ -62,6 +63,7 @@ func newAgent(t testing.TB, id protocol.CabinetID, lookup protocol.KeyLookup) *a
 		hellos: make(chan protocol.HelloOK, 10), acks: make(chan protocol.LogAck, 100), prepares: make(chan protocol.Prepare, 10),
 		grants: make(chan granted, 10), cancels: make(chan protocol.Cancel, 10), wishes: make(chan protocol.Wish, 10),
 		guides: make(chan protocol.Guide, 100),
+		asks:   make(chan protocol.HelloRequest, 1),
 	}
 	_, err = rand.Read(a.epoch[:])
 	require.NoError(t, err)
@@ -99,6 +101,16 @@ func (a *agent) got(raw []byte, at time.Time) {
 	switch e.Type {
 	case protocol.TypeHelloOK:
 		pass(a, e, a.hellos)
+	case protocol.TypeHelloRequest:
+		var m protocol.HelloRequest
+		if err := protocol.Decode(e, &m); err != nil {
+			a.t.Error(err)
+			return
+		}
+		select {
+		case a.asks <- m:
+		default:
+		}
 	case protocol.TypeLogAck:
 		pass(a, e, a.acks)
 	case protocol.TypeCancel:

@@ -41,7 +41,7 @@ func (f *Fleet) recorderOptions() postgres.RecorderOptions {
 			f.metrics.acked(id)
 			f.link.Publish(id, ack)
 		},
-		Verdict: func(id protocol.CabinetID, ok protocol.HelloOK) { f.link.Publish(id, ok) },
+		Ask: func(id protocol.CabinetID, m protocol.HelloRequest) { f.link.Publish(id, m) },
 		Hooks: postgres.Hooks{
 			Committed: f.metrics.committed,
 			Dropped:   f.metrics.dropped,

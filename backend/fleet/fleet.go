@@ -74,10 +74,13 @@ type Fleet struct {
 	guides   guides
 
 	databaseUp atomic.Bool
-	closing    chan struct{}
-	address    net.Addr
-	metricsAt  net.Addr
-	publicURL  string // how phones reach this backend
+	// askAll: nobody has told this replica what became of the database while it
+	// was away, so every cabinet is to say hello.
+	askAll    atomic.Bool
+	closing   chan struct{}
+	address   net.Addr
+	metricsAt net.Addr
+	publicURL string // how phones reach this backend
 
 	mu      sync.Mutex
 	stack   []func(context.Context) // stopped from the last to the first

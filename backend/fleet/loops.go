@@ -30,6 +30,8 @@ func (f *Fleet) startLoops() {
 	var loops sync.WaitGroup
 	loops.Go(func() { f.watchDatabase(ctx) })
 	loops.Go(func() { f.refreshKeys(ctx) })
+	f.askAll.Store(true)
+	loops.Go(func() { f.askForHellos(ctx) })
 	loops.Go(func() { f.tellAll(ctx) })
 	loops.Go(func() { f.every(ctx, "expire requests", expireEvery, f.expireRequests) })
 	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
@@ -109,6 +111,9 @@ func (f *Fleet) watchDatabase(ctx context.Context) {
 			failed = 0
 		}
 		if err == nil || failed >= pingsToDown || !f.databaseUp.Load() {
+			if err == nil && o.on {
+				f.askAll.Store(true)
+			}
 			o.note(err)
 			f.databaseUp.Store(err == nil)
 			f.link.Accept(err == nil && f.ring.Loaded())

@@ -72,6 +72,7 @@ type Memory struct {
 	store *memory.Store
 	send  func(topic string, payload []byte)
 	now   time.Time
+	asked time.Time // when cabinets were asked for hellos
 	ids   uint64
 }
 
@@ -199,10 +200,17 @@ func (m *Memory) Scan(now time.Time, s Scan) (protocol.SwapID, *Refusal) {
 	return id, no
 }
 
-// Expire closes requests that no cabinet answered, and withdraws them.
+// Expire closes requests that no cabinet answered, and withdraws them. In a
+// recovery it asks for hellos too.
 func (m *Memory) Expire(now time.Time) {
 	m.now = now
 	for _, e := range m.store.Expire(now) {
 		m.publish(e.CabinetID, protocol.Cancel{SwapID: e.SwapID})
+	}
+	if ids, ask := m.store.ToAsk(); len(ids) > 0 && now.Sub(m.asked) >= askEvery {
+		m.asked = now
+		for _, id := range ids {
+			m.publish(id, ask)
+		}
 	}
 }

@@ -1,7 +1,10 @@
 package memory
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"batteryswap/backend/internal/swap"
@@ -12,7 +15,7 @@ import (
 const maxSeq = 1 << 62
 
 // Ingest makes a log message part of the books. The answer, a LogAck or a
-// HelloOK, may be nil; it is sent after this returns, which is the commit.
+// HelloRequest, may be nil; it is sent after this returns, which is the commit.
 func (s *Store) Ingest(now time.Time, id protocol.CabinetID, l protocol.Log) (protocol.Message, error) {
 	records, err := swap.DecodeLog(l)
 	if err != nil {
@@ -38,7 +41,7 @@ func (s *Store) Ingest(now time.Time, id protocol.CabinetID, l protocol.Log) (pr
 	}
 	s.commit()
 	if verdict == swap.Gap {
-		s.recover(now) // an agent goes on only from what was acknowledged
+		s.recover(now, c) // an agent goes on only from what was acknowledged
 	} else {
 		s.caughtUp()
 	}
@@ -53,7 +56,8 @@ func (s *Store) Ingest(now time.Time, id protocol.CabinetID, l protocol.Log) (pr
 		}
 		return ack, nil
 	}
-	return s.verdict(now, id, l.Epoch), fmt.Errorf("log of epoch %s: %s", l.Epoch, verdict)
+	// Its hello gets the verdict.
+	return protocol.HelloRequest{Challenge: s.rows.challenge}, fmt.Errorf("log of epoch %s: %s", l.Epoch, verdict)
 }
 
 // lost are the grants of ours that the cabinet has accepted and the books have
@@ -84,22 +88,6 @@ func (s *Store) lost(c *swap.Cabinet, records []swap.Record) map[protocol.SwapID
 		found[a.SwapID] = l
 	}
 	return found
-}
-
-// verdict is what an agent is told whose log is not of the epoch that counts; nil
-// when its next hello gets it.
-func (s *Store) verdict(now time.Time, id protocol.CabinetID, e protocol.Epoch) protocol.Message {
-	c, row := s.rows.books.Cabinets[id], s.rows.cabinets[id]
-	ok := protocol.HelloOK{Epoch: e, BootID: row.helloBoot, ServerTime: now, Config: row.config}
-	switch state := row.epochs[e]; {
-	case state == current && c.Forked, state == left:
-		ok.Verdict = protocol.VerdictNewEpoch
-	case state == waiting:
-		ok.Verdict = protocol.VerdictWait
-	default:
-		return nil
-	}
-	return ok
 }
 
 // Hello decides from where a cabinet sends its log.
@@ -145,25 +133,46 @@ func (s *Store) judgeHello(now time.Time, c *swap.Cabinet, row *cabinet, m proto
 	if greeting == swap.Old {
 		return ErrOld
 	}
-	if row.helloBoot != m.BootID || row.helloTail < m.TailSeq {
-		row.helloTail = m.TailSeq
+	// Any but one that gives the challenge back may have been held back.
+	if m.Challenge == s.rows.challenge {
+		row.helloChallenge, row.helloTail = m.Challenge, m.TailSeq
 	}
-	row.helloAt, row.helloBoot, c.HeardAt = now, m.BootID, now
+	row.helloTail, c.HeardAt = max(row.helloTail, m.TailSeq), now
 	ok.Verdict, ok.ResumeSeq = protocol.VerdictResume, c.LastSeq+1
 	switch greeting {
 	case swap.Contradicts:
 		ok.Verdict, ok.ResumeSeq = protocol.VerdictNewEpoch, 0
 	case swap.Restored:
-		s.recover(now)
+		s.recover(now, c)
 	}
 	return nil
 }
 
 // recover says that the books were restored from a backup.
-func (s *Store) recover(now time.Time) {
-	if s.rows.recovering.IsZero() {
-		s.rows.recovering = now
+func (s *Store) recover(now time.Time, c *swap.Cabinet) {
+	if s.rows.recovering.IsZero() && !c.OutOfService {
+		s.rows.recovering, s.rows.challenge = now, s.draw()
 	}
+}
+
+// draw makes a challenge.
+func (s *Store) draw() (c protocol.Challenge) {
+	sum := sha256.Sum256([]byte(s.o.NewID()))
+	copy(c[:], sum[:])
+	return c
+}
+
+// ToAsk are the cabinets that have not said hello since a recovery began.
+func (s *Store) ToAsk() (ids []protocol.CabinetID, m protocol.HelloRequest) {
+	if s.rows.recovering.IsZero() {
+		return nil, m
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.rows.cabinets)) {
+		if s.rows.cabinets[id].helloChallenge != s.rows.challenge {
+			ids = append(ids, id)
+		}
+	}
+	return ids, protocol.HelloRequest{Challenge: s.rows.challenge}
 }
 
 // caughtUp ends a recovery: since it began every cabinet has said hello, and all
@@ -171,10 +180,10 @@ func (s *Store) recover(now time.Time) {
 func (s *Store) caughtUp() {
 	for id, c := range s.rows.books.Cabinets {
 		row := s.rows.cabinets[id]
-		if c.Epoch.IsZero() || c.Forked {
+		if c.Epoch.IsZero() || c.Forked || c.OutOfService {
 			continue
 		}
-		if row.helloAt.Before(s.rows.recovering) || c.LastSeq < row.helloTail {
+		if row.helloChallenge != s.rows.challenge || c.LastSeq < row.helloTail {
 			return
 		}
 	}

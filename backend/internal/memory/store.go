@@ -50,6 +50,8 @@ type rows struct {
 	// recovering is since when the books are known to lack what cabinets told;
 	// zero: they do not.
 	recovering time.Time
+	// challenge is what a hello must give back to count in a recovery.
+	challenge protocol.Challenge
 }
 
 // cabinet is what is stored of a cabinet beside its cursor.
@@ -57,11 +59,11 @@ type cabinet struct {
 	config    protocol.CabinetConfig
 	epochs    map[protocol.Epoch]epochState
 	waiting   protocol.Epoch // the one that waited last
-	helloAt   time.Time
-	helloBoot protocol.BootID
 	helloTail uint64
-	inventory protocol.Inventory // of the last telemetry
-	hashes    map[recordKey]protocol.Hash
+	// helloChallenge is what its last hello gave back that was asked for.
+	helloChallenge protocol.Challenge
+	inventory      protocol.Inventory // of the last telemetry
+	hashes         map[recordKey]protocol.Hash
 }
 
 type epochState string
@@ -84,7 +86,7 @@ type nonceKey struct {
 
 // New makes empty books.
 func New(o Options) *Store {
-	return &Store{o: o, rows: rows{
+	s := &Store{o: o, rows: rows{
 		books:    swap.NewBooks(),
 		closed:   map[protocol.SwapID]*swap.Swap{},
 		days:     map[swap.DayKey]int{},
@@ -92,6 +94,8 @@ func New(o Options) *Store {
 		scans:    map[scanKey]scanned{},
 		nonces:   map[nonceKey]protocol.SwapID{},
 	}}
+	s.rows.challenge = s.draw()
+	return s
 }
 
 // fetch puts closed swaps back among the rows that a transaction sees.

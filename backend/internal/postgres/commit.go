@@ -74,6 +74,8 @@ type result struct {
 	stored  []swap.Stored
 	verdict swap.Verdict
 	cabinet *swap.Cabinet // nil: no such cabinet
+	// challenge is for an agent that is asked to say hello.
+	challenge protocol.Challenge
 }
 
 // errLost asks for a rerun with what the database has lost.
@@ -104,7 +106,7 @@ func (r *Recorder) commitOnce(ctx context.Context, group []parcel) error {
 		for _, p := range group {
 			results = append(results, ingestOne(l, p))
 		}
-		ch = queueIngest(b, l, results)
+		ch = r.store.queueIngest(b, l, results)
 		return nil
 	}
 	err := r.store.transact(ctx, w, ingest)
@@ -131,17 +133,19 @@ func ingestOne(l *loaded, p parcel) result {
 		c.HeardAt = came
 	}
 	stored, v := l.books.Ingest(c, p.Log.Epoch, p.records, swap.Receipt{At: came, MonoMS: p.Log.MonoMS, BootSeq: p.Log.BootSeq})
-	return result{p, stored, v, c}
+	return result{p, stored, v, c, l.challenge}
 }
 
 // queueIngest writes what the group did: the cabinets' words, their records, and
 // the books.
-func queueIngest(b *pgx.Batch, l *loaded, results []result) swap.Changes {
+func (s *Store) queueIngest(b *pgx.Batch, l *loaded, results []result) swap.Changes {
 	var lines []line
 	var said []words
-	gap := false
 	for _, x := range results {
-		gap = gap || x.verdict == swap.Gap
+		if x.verdict == swap.Gap {
+			// An agent goes on only from what was acknowledged: the database has lost it.
+			s.queueRecovering(l, b, x.cabinet, x.Log.FromSeq-1)
+		}
 		if x.cabinet != nil && (x.verdict == swap.Elsewhere || x.verdict == swap.Forks) {
 			queueLate(b, l, x)
 		}
@@ -159,10 +163,7 @@ func queueIngest(b *pgx.Batch, l *loaded, results []result) swap.Changes {
 	writeWords.queue(b, said)
 	writeRecords.queue(b, lines)
 	ch := l.queueChanges(b)
-	if gap {
-		// An agent goes on only from what was acknowledged: the database has lost it.
-		queueRecovering(b)
-	} else if l.recovering {
+	if l.recovering {
 		queueCaughtUp(b)
 	}
 	return ch
@@ -230,11 +231,9 @@ func (r *Recorder) answerOne(x result) {
 	case swap.Forks, swap.Elsewhere:
 		r.store.log.Error("a log message that is not of the epoch that counts", "cabinet_id", id, "event", string(x.verdict))
 		r.o.Hooks.Rejected(id, fmt.Errorf("log of epoch %s: %s", x.Log.Epoch, x.verdict))
-		r.say(func(ctx context.Context) {
-			if ok, known := r.store.verdict(ctx, id, x.Log.Epoch); known {
-				r.o.Verdict(id, ok)
-			}
-		})
+		if x.cabinet != nil {
+			r.say(func(context.Context) { r.o.Ask(id, protocol.HelloRequest{Challenge: x.challenge}) })
+		}
 	}
 }
 
@@ -300,29 +299,4 @@ func (s *Store) findRiders(ctx context.Context, lost map[protocol.SwapID]swap.Lo
 	}
 	w.riders = distinct(w.riders)
 	return nil
-}
-
-// verdict is what an agent is told whose log is not of the epoch that counts.
-func (s *Store) verdict(ctx context.Context, id protocol.CabinetID, e protocol.Epoch) (protocol.HelloOK, bool) {
-	ok := protocol.HelloOK{Epoch: e}
-	var boot, current []byte
-	var forked bool
-	var state string
-	err := s.pool.QueryRow(ctx, `SELECT k.hello_boot_id, k.epoch, k.forked, coalesce(e.state, ''), now()
-		FROM cabinet_cursor k LEFT JOIN cabinet_epoch e ON e.cabinet_id = k.cabinet_id AND e.epoch = $2
-		WHERE k.cabinet_id = $1`, string(id), e[:]).Scan(&boot, &current, &forked, &state, &ok.ServerTime)
-	if err != nil {
-		return ok, false // the agent's next hello gets the verdict
-	}
-	copy(ok.BootID[:], boot)
-	switch {
-	case state == "current" && forked, state == "left":
-		ok.Verdict = protocol.VerdictNewEpoch
-	case state == "waiting":
-		ok.Verdict = protocol.VerdictWait
-	default:
-		return ok, false
-	}
-	ok.Config, err = s.config(ctx, id)
-	return ok, err == nil
 }

@@ -137,6 +137,7 @@ type cabinet struct {
 	hashes  []protocol.Hash
 	acked   uint64
 	serials map[int]protocol.BatterySerial // what is in the slots
+	asked   protocol.HelloRequest          // last
 }
 
 // cabinet enrols one with charged batteries in slots 7 and 8, and says hello.
@@ -231,7 +232,7 @@ func (c *cabinet) sealed(m protocol.Log) postgres.Batch {
 func (c *cabinet) helloMessage() protocol.Hello {
 	h := protocol.Hello{
 		Epoch: c.epoch, FirstSeq: 1, TailSeq: uint64(len(c.raws)), TailHash: c.hashes[len(c.hashes)-1], AckedSeq: c.acked,
-		BootID: c.bootID(), BootSeq: c.boot, Software: "test",
+		BootID: c.bootID(), BootSeq: c.boot, Software: "test", Challenge: c.asked.Challenge,
 	}
 	if c.acked > 0 {
 		h.AckedHash = c.hashes[c.acked-1]
@@ -337,14 +338,14 @@ type desk struct {
 	t        testing.TB
 	mu       sync.Mutex
 	acks     map[protocol.CabinetID]protocol.LogAck
-	verdicts map[protocol.CabinetID]protocol.HelloOK
+	asked    map[protocol.CabinetID]protocol.HelloRequest
 	rejected map[protocol.CabinetID]int
 	came     chan struct{}
 }
 
 func (d *deck) desk(s *postgres.Store) *desk {
 	k := &desk{
-		t: d.t, acks: map[protocol.CabinetID]protocol.LogAck{}, verdicts: map[protocol.CabinetID]protocol.HelloOK{},
+		t: d.t, acks: map[protocol.CabinetID]protocol.LogAck{}, asked: map[protocol.CabinetID]protocol.HelloRequest{},
 		rejected: map[protocol.CabinetID]int{}, came: make(chan struct{}, 1),
 	}
 	note := func(f func()) {
@@ -357,9 +358,9 @@ func (d *deck) desk(s *postgres.Store) *desk {
 		}
 	}
 	k.Recorder = postgres.NewRecorder(s, postgres.RecorderOptions{
-		Acked:   func(id protocol.CabinetID, a protocol.LogAck) { note(func() { k.acks[id] = a }) },
-		Verdict: func(id protocol.CabinetID, ok protocol.HelloOK) { note(func() { k.verdicts[id] = ok }) },
-		Hooks:   postgres.Hooks{Rejected: func(id protocol.CabinetID, _ error) { note(func() { k.rejected[id]++ }) }},
+		Acked: func(id protocol.CabinetID, a protocol.LogAck) { note(func() { k.acks[id] = a }) },
+		Ask:   func(id protocol.CabinetID, m protocol.HelloRequest) { note(func() { k.asked[id] = m }) },
+		Hooks: postgres.Hooks{Rejected: func(id protocol.CabinetID, _ error) { note(func() { k.rejected[id]++ }) }},
 	})
 	d.t.Cleanup(k.Close)
 	return k
@@ -390,13 +391,6 @@ func (k *desk) ack(id protocol.CabinetID) protocol.LogAck {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.acks[id]
-}
-
-// verdict is the last answer to a cabinet whose log was not taken.
-func (k *desk) verdict(id protocol.CabinetID) protocol.HelloOK {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.verdicts[id]
 }
 
 // sends submits and waits until all of it is acknowledged.

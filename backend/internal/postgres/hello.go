@@ -67,24 +67,28 @@ func (s *Store) judgeHello(l *loaded, b *pgx.Batch, c *swap.Cabinet, m protocol.
 		return ErrOld
 	}
 	c.HeardAt = l.now
-	// One that was held back does not make the tail shorter that its boot has told.
-	b.Queue(`UPDATE cabinet_cursor SET hello_at = $2, hello_boot_id = $3::bytea, heard_at = $2,
-		hello_tail_seq = CASE WHEN hello_boot_id = $3::bytea THEN greatest(hello_tail_seq, $4::bigint) ELSE $4::bigint END WHERE cabinet_id = $1`,
-		string(c.CabinetID), l.now, m.BootID[:], int64(m.TailSeq))
+	// One that gives the challenge back was said in this recovery. Any other may be
+	// one that was held back: it does not make the tail shorter.
+	b.Queue(`UPDATE cabinet_cursor SET hello_at = $2, heard_at = $2,
+		hello_challenge = CASE WHEN $3 THEN $4::bytea ELSE hello_challenge END,
+		hello_tail_seq = CASE WHEN $3 THEN $5::bigint ELSE greatest(hello_tail_seq, $5::bigint) END WHERE cabinet_id = $1`,
+		string(c.CabinetID), l.now, m.Challenge == l.challenge, m.Challenge[:], int64(m.TailSeq))
 	switch greeting {
 	case swap.Contradicts:
 		ok.Verdict = protocol.VerdictNewEpoch
 		s.log.Error("a cabinet's journal contradicts what it has told before", "cabinet_id", c.CabinetID, "reason", protocol.ReasonEpochReplaced)
 		return nil
 	case swap.Restored:
-		queueRecovering(b)
-		s.log.Error("a cabinet knows of records that this database has lost", "cabinet_id", c.CabinetID)
+		s.queueRecovering(l, b, c, m.AckedSeq)
 	}
 	if m.FirstSeq > from+1 {
 		s.log.Error("records that no agent has any more", "cabinet_id", c.CabinetID, "reason", protocol.ReasonLogHole)
 	}
 	ok.Verdict, ok.ResumeSeq = protocol.VerdictResume, c.LastSeq+1
-	queueCaughtUp(b)
+	if l.recovering {
+		l.queueChanges(b)
+		queueCaughtUp(b)
+	}
 	return nil
 }
 
@@ -93,19 +97,6 @@ func queueEpoch(b *pgx.Batch, id protocol.CabinetID, e protocol.Epoch) {
 	b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state = 'current' AND epoch <> $2`, string(id), e[:])
 	b.Queue(`INSERT INTO cabinet_epoch (cabinet_id, epoch, state) VALUES ($1, $2, 'current')
 		ON CONFLICT (cabinet_id, epoch) DO UPDATE SET state = 'current', changed_at = now()`, string(id), e[:])
-}
-
-// queueRecovering says that the database was restored from a backup.
-func queueRecovering(b *pgx.Batch) {
-	b.Queue(`UPDATE fleet SET recovering_since = coalesce(recovering_since, now())`)
-}
-
-// queueCaughtUp ends a recovery: since it began every cabinet has said hello,
-// and all that each had to tell has been ingested. It follows the writes.
-func queueCaughtUp(b *pgx.Batch) {
-	b.Queue(`UPDATE fleet SET recovering_since = NULL WHERE recovering_since IS NOT NULL AND NOT EXISTS (
-		SELECT FROM cabinet_cursor k WHERE k.epoch IS NOT NULL AND NOT k.forked AND
-			(k.hello_at IS NULL OR k.hello_at < fleet.recovering_since OR k.last_seq < k.hello_tail_seq))`)
 }
 
 // config is what staff set for a cabinet.

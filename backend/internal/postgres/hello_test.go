@@ -74,7 +74,7 @@ func TestANewEpochWaitsForStaff(t *testing.T) {
 	c.format(2)
 	require.Equal(t, protocol.VerdictWait, c.hello().Verdict)
 	require.True(t, k.Submit(c.log(1, 1)))
-	k.until(func() bool { return k.verdicts[c.id].Verdict == protocol.VerdictWait })
+	k.until(func() bool { return k.asked[c.id].Validate() == nil })
 
 	require.NoError(t, d.store.AcceptEpoch(t.Context(), c.id))
 	ok := c.hello()
@@ -176,7 +176,7 @@ func TestRestoredFromABackup(t *testing.T) {
 	gauges, err = d.store.Gauges(t.Context())
 	require.NoError(t, err)
 	require.True(t, gauges.Recovering, "a has not told yet")
-	a.hello()
+	d.asks(a, b)
 	a.acked = 1
 	k.sends(a)
 	gauges, err = d.store.Gauges(t.Context())
@@ -217,7 +217,7 @@ func TestRecoveryIsWaived(t *testing.T) {
 	t.Parallel()
 	d := newDeck(t)
 	require.NoError(t, d.exec(`UPDATE fleet SET recovering_since = now()`))
-	require.NoError(t, d.store.WaiveRecovery(t.Context()))
+	require.NoError(t, d.store.WaiveRecovery(t.Context(), ""))
 	g, err := d.store.Gauges(t.Context())
 	require.NoError(t, err)
 	require.False(t, g.Recovering)

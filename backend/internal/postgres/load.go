@@ -18,13 +18,14 @@ type loaded struct {
 	now   time.Time // of the database, after the locks were had
 	// recovering: the database was restored, and cabinets know more.
 	recovering bool
+	challenge  protocol.Challenge // that a hello must give back to count in a recovery
 	review     swap.Case
 	epochState string       // of the one that was asked for, "": none is known
 	newScans   []storedScan // to be written
 	moved      []string     // swaps whose riders are to be told, after COMMIT
 }
 
-const sqlNow = `SELECT clock_timestamp(), recovering_since IS NOT NULL FROM fleet`
+const sqlNow = `SELECT clock_timestamp(), recovering_since IS NOT NULL, challenge FROM fleet`
 
 // queueLoad adds the statements that lock and read what is wanted. The answer
 // is whole once the batch is closed.
@@ -50,7 +51,12 @@ func queueLoad(b *pgx.Batch, w wanted) *loaded {
 		queueCase(b, w, l)
 	}
 	// After the locks: a wait for them does not make a request look younger.
-	b.Queue(sqlNow).QueryRow(func(r pgx.Row) error { return r.Scan(&l.now, &l.recovering) })
+	b.Queue(sqlNow).QueryRow(func(r pgx.Row) error {
+		var drawn []byte
+		err := r.Scan(&l.now, &l.recovering, &drawn)
+		copy(l.challenge[:], drawn)
+		return err
+	})
 	return l
 }
 

@@ -37,13 +37,15 @@ type Batch struct {
 	Log       protocol.Log
 }
 
-// RecorderOptions of a Recorder. Acked and Verdict are called after COMMIT, one
+// RecorderOptions of a Recorder. Acked and Ask are called after COMMIT, one
 // at a time, from a goroutine of their own.
 type RecorderOptions struct {
 	QueueBatches int // bound of the queue; 0: 4096
 	Acked        func(protocol.CabinetID, protocol.LogAck)
-	Verdict      func(protocol.CabinetID, protocol.HelloOK)
-	Hooks        Hooks
+	// Ask is for an agent whose log is not of the epoch that counts: its hello gets
+	// the verdict.
+	Ask   func(protocol.CabinetID, protocol.HelloRequest)
+	Hooks Hooks
 }
 
 // Hooks are told what happened, for metrics and alarms. Each may be nil and must
@@ -98,8 +100,8 @@ func NewRecorder(s *Store, o RecorderOptions) *Recorder {
 	if o.Acked == nil {
 		o.Acked = func(protocol.CabinetID, protocol.LogAck) {}
 	}
-	if o.Verdict == nil {
-		o.Verdict = func(protocol.CabinetID, protocol.HelloOK) {}
+	if o.Ask == nil {
+		o.Ask = func(protocol.CabinetID, protocol.HelloRequest) {}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Recorder{

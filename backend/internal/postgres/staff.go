@@ -64,7 +64,8 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 		default:
 			l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
 			l.books.EnterEpoch(c, protocol.Epoch{})
-			b.Queue(`UPDATE cabinet SET station = $2, street = $3, slots = $4 WHERE cabinet_id = $1`, string(e.CabinetID), e.Station, e.Street, e.Slots)
+			b.Queue(`UPDATE cabinet SET station = $2, street = $3, slots = $4,
+				out_of_service = out_of_service AND retired_at IS NULL, retired_at = NULL WHERE cabinet_id = $1`, string(e.CabinetID), e.Station, e.Street, e.Slots)
 			b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(e.CabinetID))
 			b.Queue(`UPDATE cabinet_key SET revoked_at = now() WHERE cabinet_id = $1 AND revoked_at IS NULL`, string(e.CabinetID))
 		}
@@ -129,17 +130,6 @@ func (s *Store) lastInventory(ctx context.Context, id protocol.CabinetID) (proto
 		return nil, fmt.Errorf("read the last inventory of %s: %w", id, err)
 	}
 	return inv, nil
-}
-
-// WaiveRecovery lets owed and issue grants go on after a restore, though some
-// cabinet has not caught up.
-func (s *Store) WaiveRecovery(ctx context.Context) error {
-	return s.acting(ctx, "waive the recovery", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `UPDATE fleet SET recovering_since = NULL`); err != nil {
-			return err
-		}
-		return audit(ctx, tx, "fleet.waive_recovery", "fleet", nil)
-	})
 }
 
 // Battery is one row of the registry.

@@ -32,7 +32,7 @@ func (b *Books) Hello(c *Cabinet, m protocol.Hello, at Stamp) Greeting {
 	case m.TailSeq < c.LastSeq:
 		return Old
 	}
-	restored := m.AckedSeq > c.LastSeq
+	restored := m.AckedSeq > c.LastSeq && m.AckedHash != (protocol.Hash{})
 	if m.FirstSeq > c.LastSeq+1 {
 		b.Jump(c, m.FirstSeq, at)
 	}
