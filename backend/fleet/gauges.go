@@ -11,7 +11,6 @@ import (
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/backend/internal/web"
-	"batteryswap/protocol"
 )
 
 const scanGranted = web.ScanGranted
@@ -77,7 +76,6 @@ func (g *gauges) sendCabinets(ch chan<- prometheus.Metric, cabinets []swap.Cabin
 	seen := newGauge("swap_cabinet_last_seen_timestamp_seconds", "When the cabinet was last heard of; 0: never.", "cabinet")
 	slots := newGauge("swap_cabinet_slots", "Slots by state; each slot is in one.", "cabinet", "state")
 	backlog := newGauge("swap_agent_backlog_records", "Journal records that the agent could not deliver yet.", "cabinet")
-	backlogs := g.f.beats.backlogs(time.Now())
 	for _, c := range cabinets {
 		id := string(c.CabinetID)
 		up, last := 0.0, 0.0
@@ -90,48 +88,14 @@ func (g *gauges) sendCabinets(ch chan<- prometheus.Metric, cabinets []swap.Cabin
 		connected.send(ch, up, id)
 		seen.send(ch, last, id)
 		if c.Reachable { // what is stale is withdrawn
-			counts := slotStates(c)
-			for _, state := range slotStateNames {
-				slots.send(ch, float64(counts[state]), id, state)
-			}
-		}
-		if n, ok := backlogs[c.CabinetID]; ok {
-			backlog.send(ch, float64(n), id)
-		}
-	}
-}
-
-// The states of a slot, from the first that fits.
-const (
-	slotOut     = "out"     // takes no part in swaps
-	slotCharged = "charged" // a battery to take
-	slotHolds   = "holds_battery"
-	slotEmpty   = "empty" // to put one in
-	slotUnknown = "unknown"
-)
-
-var slotStateNames = [...]string{slotOut, slotCharged, slotHolds, slotEmpty, slotUnknown}
-
-func slotStates(c swap.CabinetView) map[string]int {
-	n := map[string]int{}
-	for _, s := range c.Inventory {
-		switch {
-		case s.Out:
-			n[slotOut]++
-		case s.Charged:
-			n[slotCharged]++
-		case s.Presence == protocol.HoldsBattery:
-			n[slotHolds]++
-		case s.Presence == protocol.PresenceEmpty:
-			n[slotEmpty]++
-		default:
-			n[slotUnknown]++
+			slots.send(ch, float64(c.Out), id, "out")
+			slots.send(ch, float64(c.Charged), id, "charged")
+			slots.send(ch, float64(c.Holding), id, "holds_battery")
+			slots.send(ch, float64(c.Empty), id, "empty")
+			slots.send(ch, float64(max(0, c.Slots-c.Out-c.Charged-c.Holding-c.Empty)), id, "unknown")
+			backlog.send(ch, float64(c.Backlog), id)
 		}
 	}
-	if missing := c.Slots - len(c.Inventory); missing > 0 {
-		n[slotUnknown] += missing
-	}
-	return n
 }
 
 func (g *gauges) read() ([]swap.CabinetView, postgres.Gauges, error) {

@@ -5,40 +5,27 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/protocol"
 )
-
-// heartbeatsStale is when a value of telemetry is no longer shown: three
-// heartbeats.
-const heartbeatsStale = 60 * time.Second
 
 // heartbeats holds the newest telemetry of each cabinet until it is written. It
 // holds no more than there are device keys: only verified messages come here.
 type heartbeats struct {
 	mu     sync.Mutex
 	unsent map[protocol.CabinetID]protocol.Telemetry
-	seen   map[protocol.CabinetID]beat
 	writer atomic.Bool // this replica writes them down for all
 }
 
-// beat is what this replica's own metrics need of a heartbeat.
-type beat struct {
-	at      time.Time
-	backlog uint64
-}
-
 func newHeartbeats() *heartbeats {
-	return &heartbeats{unsent: map[protocol.CabinetID]protocol.Telemetry{}, seen: map[protocol.CabinetID]beat{}}
+	return &heartbeats{unsent: map[protocol.CabinetID]protocol.Telemetry{}}
 }
 
 func (h *heartbeats) heard(id protocol.CabinetID, m protocol.Telemetry) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.unsent[id] = m
-	h.seen[id] = beat{at: time.Now(), backlog: m.BacklogRecords}
 }
 
 // take gives what is to be written.
@@ -53,28 +40,10 @@ func (h *heartbeats) take() []postgres.Heard {
 	return all
 }
 
-// backlogs are the agents' backlogs that are not stale.
-func (h *heartbeats) backlogs(now time.Time) map[protocol.CabinetID]uint64 {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	all := map[protocol.CabinetID]uint64{}
-	for id, b := range h.seen {
-		if now.Sub(b.at) > heartbeatsStale {
-			delete(h.seen, id)
-			continue
-		}
-		all[id] = b.backlog
-	}
-	return all
-}
-
 // writeTelemetry writes what was heard, on the one replica that may: on the
 // others the store does nothing.
 func (f *Fleet) writeTelemetry(ctx context.Context) error {
 	all := f.beats.take()
-	if len(all) == 0 {
-		return nil
-	}
 	// What cannot be written is dropped: by the next try it would be old, and the
 	// next heartbeat is there in 20 s.
 	wrote, err := f.store.Telemetry(ctx, all)

@@ -225,6 +225,9 @@ func (l *loaded) queueChanges(b *pgx.Batch) swap.Changes {
 	writeCredits.queue(b, ch.Credits)
 	writeBatteries.queue(b, ch.Batteries)
 	writeSwaps.queue(b, ch.Swaps)
+	if len(ch.Entries) > 0 {
+		b.Queue(`SELECT pg_advisory_xact_lock_shared($1)`, int64(LedgerLock))
+	}
 	writeLedger.queue(b, ch.Entries)
 	writeDays.queue(b, ch.Days)
 	writeReviews.queue(b, ch.Reviews)

@@ -6,12 +6,18 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
+
+// tellerIdle is how long the lock is kept without anything to write: perhaps this
+// replica has gone deaf, and another hears.
+const tellerIdle = 5 * time.Second
 
 // TelemetryLock is the advisory lock of the one replica that writes telemetry.
 const TelemetryLock = 0x5357_4150 // "SWAP"
@@ -24,8 +30,9 @@ type Heard struct {
 
 // teller holds the connection whose session has the lock.
 type teller struct {
-	mu   sync.Mutex
-	conn *pgxpool.Conn
+	mu    sync.Mutex
+	conn  *pgxpool.Conn
+	wrote time.Time
 }
 
 func (t *teller) drop() {
@@ -44,7 +51,8 @@ func (t *teller) release() {
 
 var writeStates = inserts("cabinet_state", `ON CONFLICT (cabinet_id) DO UPDATE SET seen_at = EXCLUDED.seen_at, boot_id = EXCLUDED.boot_id,
 	boot_seq = EXCLUDED.boot_seq, software = EXCLUDED.software, backlog_records = EXCLUDED.backlog_records,
-	out_of_service = EXCLUDED.out_of_service, alarms = EXCLUDED.alarms, upper_c = EXCLUDED.upper_c, inventory = EXCLUDED.inventory`,
+	out_of_service = EXCLUDED.out_of_service, alarms = EXCLUDED.alarms, upper_c = EXCLUDED.upper_c, inventory = EXCLUDED.inventory,
+	slots_out = EXCLUDED.slots_out, slots_charged = EXCLUDED.slots_charged, slots_holding = EXCLUDED.slots_holding, slots_empty = EXCLUDED.slots_empty`,
 	text("cabinet_id", func(h Heard) protocol.CabinetID { return h.CabinetID }),
 	seenNow(),
 	plain("boot_id", "bytea", func(h Heard) []byte { return h.Telemetry.BootID[:] }),
@@ -55,6 +63,10 @@ var writeStates = inserts("cabinet_state", `ON CONFLICT (cabinet_id) DO UPDATE S
 	alarmList(),
 	plain("upper_c", "double precision", func(h Heard) *float64 { return h.Telemetry.UpperC }),
 	inventoryOf(),
+	numbers("slots_out", func(h Heard) int { return swap.CountSlots(h.Telemetry.Slots).Out }),
+	numbers("slots_charged", func(h Heard) int { return swap.CountSlots(h.Telemetry.Slots).Charged }),
+	numbers("slots_holding", func(h Heard) int { return swap.CountSlots(h.Telemetry.Slots).Holding }),
+	numbers("slots_empty", func(h Heard) int { return swap.CountSlots(h.Telemetry.Slots).Empty }),
 )
 
 // The database's clock says when a cabinet was heard: its own is not trusted,
@@ -100,10 +112,17 @@ func known(inv protocol.Inventory) protocol.Inventory {
 
 // Telemetry writes the last words of cabinets, later ones over earlier ones. It
 // does so only on the replica that holds TelemetryLock, and reports whether it
-// did.
+// is that one. It is called again and again, with nothing too: a replica that
+// hears nothing gives the lock up.
 func (s *Store) Telemetry(ctx context.Context, heard []Heard) (wrote bool, err error) {
 	s.teller.mu.Lock()
 	defer s.teller.mu.Unlock()
+	if len(heard) == 0 {
+		if time.Since(s.teller.wrote) > tellerIdle {
+			s.teller.release()
+		}
+		return s.teller.conn != nil, nil
+	}
 	if err := s.lockTelemetry(ctx); err != nil || s.teller.conn == nil {
 		return false, err
 	}
@@ -133,6 +152,7 @@ func (s *Store) Telemetry(ctx context.Context, heard []Heard) (wrote bool, err e
 		s.teller.release()
 		return false, fmt.Errorf("write telemetry: %w", err)
 	}
+	s.teller.wrote = time.Now()
 	return true, nil
 }
 

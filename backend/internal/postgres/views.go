@@ -45,14 +45,17 @@ func (s *Store) Swap(ctx context.Context, rider swap.RiderID, id protocol.SwapID
 	return row.View(reachable), nil
 }
 
+// $2 whether their inventories are wanted.
 const sqlCabinets = `SELECT c.cabinet_id, c.station, c.street, coalesce(` + heard + ` > now() - $1::interval, false), ` + heard + `,
-		coalesce(CASE WHEN c.out_of_service OR k.forked THEN 'out_of_service' ELSE t.out_of_service END, ''), c.slots, t.inventory,
-		EXISTS (SELECT FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed'), c.latitude, c.longitude, c.hotline
+		coalesce(CASE WHEN c.out_of_service OR k.forked THEN 'out_of_service' ELSE t.out_of_service END, ''), c.slots,
+		coalesce(t.slots_out, 0), coalesce(t.slots_charged, 0), coalesce(t.slots_holding, 0), coalesce(t.slots_empty, 0), coalesce(t.backlog_records, 0),
+		EXISTS (SELECT FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed'), c.latitude, c.longitude, c.hotline,
+		CASE WHEN $2 THEN t.inventory END
 	FROM cabinet c JOIN cabinet_cursor k USING (cabinet_id) LEFT JOIN cabinet_state t USING (cabinet_id)`
 
-// Cabinets lists all cabinets, by their names.
+// Cabinets lists all cabinets, by their names, without their inventories.
 func (s *Store) Cabinets(ctx context.Context) ([]swap.CabinetView, error) {
-	rows, err := s.pool.Query(ctx, sqlCabinets+` ORDER BY c.cabinet_id`, heardWithin)
+	rows, err := s.pool.Query(ctx, sqlCabinets+` ORDER BY c.cabinet_id`, heardWithin, false)
 	if err != nil {
 		return nil, fmt.Errorf("list cabinets: %w", err)
 	}
@@ -68,7 +71,7 @@ func (s *Store) Cabinet(ctx context.Context, id protocol.CabinetID) (swap.Cabine
 	if id.Validate() != nil {
 		return swap.CabinetView{}, ErrNotFound
 	}
-	rows, err := s.pool.Query(ctx, sqlCabinets+` WHERE c.cabinet_id = $2`, heardWithin, string(id))
+	rows, err := s.pool.Query(ctx, sqlCabinets+` WHERE c.cabinet_id = $3`, heardWithin, true, string(id))
 	if err != nil {
 		return swap.CabinetView{}, fmt.Errorf("read cabinet %s: %w", id, err)
 	}
@@ -86,8 +89,8 @@ func scanCabinetView(r pgx.CollectableRow) (swap.CabinetView, error) {
 	var v swap.CabinetView
 	var seen *time.Time
 	var inventory []byte
-	err := r.Scan(&v.CabinetID, &v.Station, &v.Street, &v.Reachable, &seen, &v.OutOfService, &v.Slots, &inventory, &v.SwapOpen,
-		&v.Latitude, &v.Longitude, &v.Hotline)
+	err := r.Scan(&v.CabinetID, &v.Station, &v.Street, &v.Reachable, &seen, &v.OutOfService, &v.Slots,
+		&v.Out, &v.Charged, &v.Holding, &v.Empty, &v.Backlog, &v.SwapOpen, &v.Latitude, &v.Longitude, &v.Hotline, &inventory)
 	if err != nil {
 		return v, err
 	}
@@ -97,15 +100,6 @@ func scanCabinetView(r pgx.CollectableRow) (swap.CabinetView, error) {
 	if inventory != nil {
 		if err := json.Unmarshal(inventory, &v.Inventory); err != nil {
 			return v, fmt.Errorf("inventory: %w", err)
-		}
-	}
-	for _, st := range v.Inventory {
-		switch {
-		case st.Out:
-		case st.Charged && st.Presence == protocol.HoldsBattery:
-			v.Charged++
-		case st.Presence == protocol.PresenceEmpty:
-			v.Empty++
 		}
 	}
 	return v, nil

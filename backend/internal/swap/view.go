@@ -86,13 +86,41 @@ type CabinetView struct {
 	LastSeen     time.Time // zero: never
 	OutOfService protocol.Reason
 	Slots        int
-	Charged      int
-	Empty        int
-	SwapOpen     bool
-	Inventory    protocol.Inventory
+	// The next four count slots as SlotCounts does.
+	Charged, Empty, Out, Holding int
+	SwapOpen                     bool
+	Backlog                      uint64             // journal records that the agent could not deliver yet, as it last said
+	Inventory                    protocol.Inventory // of one cabinet only: lists do without
 	// Latitude and Longitude are degrees of WGS-84; nil: nobody has said.
 	Latitude, Longitude *float64
 	Hotline             string // whom its riders call, "" when there is nobody
+}
+
+// SlotCounts are a cabinet's slots by what is known of them. Each is in one count,
+// the first that fits; the rest is unknown.
+type SlotCounts struct {
+	Out     int // take no part in swaps
+	Charged int // a battery to take
+	Holding int // a battery that is not
+	Empty   int // to put one in
+}
+
+// CountSlots counts what a cabinet said of its slots.
+func CountSlots(inv protocol.Inventory) SlotCounts {
+	var n SlotCounts
+	for _, s := range inv {
+		switch {
+		case s.Out:
+			n.Out++
+		case s.Presence == protocol.HoldsBattery && s.Charged:
+			n.Charged++
+		case s.Presence == protocol.HoldsBattery:
+			n.Holding++
+		case s.Presence == protocol.PresenceEmpty:
+			n.Empty++
+		}
+	}
+	return n
 }
 
 // RiderView is a rider's own account.
