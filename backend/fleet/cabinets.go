@@ -51,6 +51,7 @@ func (f *Fleet) recorderOptions() postgres.RecorderOptions {
 			},
 			Failed: func(error) { f.metrics.failed() }, // the recorder logs it
 			Closed: f.metrics.closed,
+			Timed:  f.metrics.timed,
 			Alarm: func(_ protocol.CabinetID, a protocol.Alarm) {
 				f.metrics.safetyEvent(a)
 				f.alarm()

@@ -112,6 +112,8 @@ func TestMetrics(t *testing.T) {
 		`swap_scans_total{result="cabinet_unknown"}`:                                       "1",
 		`swap_authorization_duration_seconds_count`:                                        "1",
 		`swap_duration_seconds_count{phase="total"}`:                                       "1",
+		`swap_duration_seconds_count{phase="deposit"}`:                                     "1",
+		`swap_duration_seconds_count{phase="dispense"}`:                                    "1",
 		`swap_mqtt_messages_total{direction="in",result="malformed",type="unknown"}`:       "1",
 		`swap_mqtt_messages_total{direction="in",result="unexpected_type",type="unknown"}`: "1",
 		`swap_mqtt_messages_total{direction="out",result="ok",type="grant"}`:               "1",

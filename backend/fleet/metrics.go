@@ -46,7 +46,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 	m := &metrics{
 		registry:    registry,
 		swaps:       counter("swap_swaps_total", "Swaps that ended, by their sensed end.", "cabinet", "outcome"),
-		swapSeconds: histogram("swap_duration_seconds", "How long counted swaps took; total is from scan to end.", []float64{5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800}, "phase"),
+		swapSeconds: histogram("swap_duration_seconds", "How long swaps took: deposit from the accepted grant to the accepted battery, dispense from there to the take, total of counted swaps from scan to end.", []float64{5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800}, "phase"),
 		scans:       counter("swap_scans_total", "Scans: granted, the reason of the refusal, or error.", "result"),
 		authorize: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "swap_authorization_duration_seconds", Help: "From scan to grant, for scans that were granted.", Buckets: quick,
@@ -150,9 +150,15 @@ func (m *metrics) rejected(id protocol.CabinetID) {
 
 func (m *metrics) closed(id protocol.CabinetID, _ protocol.Kind, outcome protocol.Outcome, took time.Duration) {
 	m.swaps.WithLabelValues(string(id), string(outcome)).Inc()
-	if outcome.Counts() { // a swap that was cut short says nothing of how quick swaps are
+	// A swap that was cut short says nothing of how quick swaps are; nor does one
+	// whose cabinet's clock was behind ours.
+	if outcome.Counts() && took >= 0 {
 		m.swapSeconds.WithLabelValues("total").Observe(took.Seconds())
 	}
+}
+
+func (m *metrics) timed(phase string, took time.Duration) {
+	m.swapSeconds.WithLabelValues(phase).Observe(took.Seconds())
 }
 
 func (m *metrics) safetyEvent(a protocol.Alarm) {

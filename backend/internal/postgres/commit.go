@@ -205,6 +205,9 @@ func (r *Recorder) report(results []result, ch swap.Changes, took time.Duration)
 	records := 0
 	for _, x := range results {
 		records += len(x.stored)
+		for _, st := range x.stored {
+			r.phases.note(st)
+		}
 		r.answerOne(x)
 	}
 	r.o.Hooks.Committed(len(results), records, took)

@@ -56,6 +56,7 @@ type Hooks struct {
 	Rejected  func(id protocol.CabinetID, err error) // a batch that was not taken
 	// Closed: took is from scan to end.
 	Closed func(id protocol.CabinetID, kind protocol.Kind, outcome protocol.Outcome, took time.Duration)
+	Timed  func(phase string, took time.Duration)   // a phase of a swap that ended
 	Alarm  func(protocol.CabinetID, protocol.Alarm) // TAMPER and CHARGE_CUT too
 	Failed func(err error)                          // a transaction that will be tried again
 }
@@ -69,6 +70,7 @@ type Recorder struct {
 	queue   chan arrival
 	decoded chan parcel
 	answers chan func(context.Context)
+	phases  *phases // the committer's own
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
@@ -105,7 +107,7 @@ func NewRecorder(s *Store, o RecorderOptions) *Recorder {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Recorder{
-		store: s, o: o, stop: cancel, drained: make(chan struct{}),
+		store: s, o: o, stop: cancel, phases: newPhases(o.Hooks.Timed), drained: make(chan struct{}),
 		queue: make(chan arrival, o.QueueBatches), decoded: make(chan parcel, maxTogether), answers: make(chan func(context.Context), maxAnswers),
 	}
 	for range runtime.GOMAXPROCS(0) {
@@ -128,6 +130,9 @@ func (h Hooks) orNothing() Hooks {
 	}
 	if h.Closed == nil {
 		h.Closed = func(protocol.CabinetID, protocol.Kind, protocol.Outcome, time.Duration) {}
+	}
+	if h.Timed == nil {
+		h.Timed = func(string, time.Duration) {}
 	}
 	if h.Alarm == nil {
 		h.Alarm = func(protocol.CabinetID, protocol.Alarm) {}

@@ -129,3 +129,54 @@ func TestClocksThroughTheRecorder(t *testing.T) {
 	other.sends(c)
 	require.Equal(t, string(swap.TimeAge), query[string](d, `SELECT time_quality FROM record WHERE seq = 5`), "another boot: its clock is not known")
 }
+
+// TestPhasesAreTimed by the agent's monotonic clock, whatever its wall clock does;
+// a phase that a power cut fell into is left out.
+func TestPhasesAreTimed(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	c := d.cabinet("hb-0001")
+	d.battery("OWN", swap.Place{RiderID: alice})
+	type timed struct {
+		phase string
+		took  time.Duration
+	}
+	phases, acks := make(chan timed, 10), make(chan protocol.LogAck, 10)
+	r := postgres.NewRecorder(d.store, postgres.RecorderOptions{
+		Acked: func(_ protocol.CabinetID, a protocol.LogAck) { acks <- a },
+		Hooks: postgres.Hooks{Timed: func(phase string, took time.Duration) { phases <- timed{phase, took} }},
+	})
+	t.Cleanup(r.Close)
+	send := func() {
+		t.Helper()
+		for from := int(c.acked) + 1; from <= len(c.raws); from++ { // in many messages
+			require.True(t, r.Submit(c.log(from, from)))
+			select {
+			case <-acks:
+			case <-time.After(patience):
+				t.Fatal("no answer")
+			}
+			c.acked = uint64(from)
+		}
+	}
+	g := c.granted(alice, false)
+	c.accept(g)
+	c.adrift = true
+	c.deposit(g, "OWN")
+	o := c.take(g)
+	c.write(protocol.Closed{
+		SwapID: g.SwapID, Kind: g.Kind, Outcome: protocol.OutcomeSwapped,
+		DepositSlot: g.DepositSlots[0], Deposited: "OWN", TakeSlot: o.Slot, Taken: o.BatterySerial,
+	})
+	send()
+	require.Len(t, phases, 2)
+	require.Equal(t, timed{postgres.PhaseDeposit, 40 * time.Millisecond}, <-phases)
+	require.Equal(t, timed{postgres.PhaseDispense, 30 * time.Millisecond}, <-phases)
+
+	g = c.granted(alice, false)
+	c.accept(g)
+	c.reboot()
+	c.deposit(g, o.BatterySerial)
+	send()
+	require.Empty(t, phases)
+}
