@@ -108,16 +108,18 @@ func TestTheCabinetsScreen(t *testing.T) {
 }
 
 // TestOwedByTheScreensCode: an owed battery needs the code that the screen shows;
-// one that was made up, or is two windows old, opens nothing; the button does it
+// one that was made up, is two windows old, or is of another cabinet, opens nothing; the button does it
 // too.
 func TestOwedByTheScreensCode(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, false)
 	r := s.startReplica()
-	c := s.newCabinet(6, 4)
-	c.startBoards()
-	c.startAgent()
-	c.heard(4)
+	c, other := s.newCabinet(6, 4), s.newCabinet(6, 4)
+	for _, one := range s.cabinets {
+		one.startBoards()
+		one.startAgent()
+		one.heard(4)
+	}
 	id := s.newOwedRider()
 	phone := s.phone(r, id)
 	old := screenCode(t, c)
@@ -134,6 +136,7 @@ func TestOwedByTheScreensCode(t *testing.T) {
 	})
 	refused("none", "")
 	refused("guess", "AAAAAA")
+	refused("elsewhere", screenCode(t, other))
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	seen := map[string]bool{old: true}
