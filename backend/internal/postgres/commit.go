@@ -128,7 +128,8 @@ func ingestOne(l *loaded, p parcel) result {
 	if c == nil {
 		return result{parcel: p, verdict: swap.Elsewhere}
 	}
-	came := l.now.Add(-time.Since(p.came))
+	// As the database keeps it: the audit dates the records from it again.
+	came := l.now.Add(-time.Since(p.came)).Truncate(time.Microsecond)
 	if came.After(c.HeardAt) {
 		c.HeardAt = came
 	}
@@ -154,7 +155,7 @@ func (s *Store) queueIngest(b *pgx.Batch, l *loaded, results []result) swap.Chan
 		}
 		said = append(said, words{
 			cabinet: x.CabinetID, epoch: x.Log.Epoch, first: x.stored[0].Record.Seq, last: x.stored[len(x.stored)-1].Record.Seq,
-			kid: x.Envelope.KeyID, envelope: x.Envelope.Raw, receivedAt: l.now,
+			kid: x.Envelope.KeyID, envelope: x.Envelope.Raw, receivedAt: x.stored[0].ReceivedAt,
 		})
 		for _, st := range x.stored {
 			lines = append(lines, line{x.CabinetID, st})

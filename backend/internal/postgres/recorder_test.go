@@ -33,6 +33,9 @@ func TestDatedByArrival(t *testing.T) {
 	require.WithinDuration(t, came, at, 500*time.Millisecond)
 	require.Equal(t, string(swap.TimeAge), query[string](d, `SELECT time_quality FROM record WHERE seq = 3`))
 	require.WithinDuration(t, came, query[time.Time](d, `SELECT received_at FROM safety_event`), 500*time.Millisecond)
+	report, err := d.store.Audit(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, report.Differences, "the audit dates them so again")
 }
 
 // TestAFaultOfOneCabinetStopsNobody: a row of the one that this program cannot
