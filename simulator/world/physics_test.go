@@ -230,7 +230,7 @@ func TestSensorsOfABatteryThatFail(t *testing.T) {
 // same world.
 func TestPhysicsIsTheSameHoweverOftenSomebodyLooks(t *testing.T) {
 	course := func(look time.Duration) ([]world.SlotFacts, []world.Event) {
-		w := hall(t, 30)
+		w := hall(t, 1)
 		w.SetWeather(0, world.Weather{MeanDeciC: 350, SwingDeciC: 80})
 		require.NoError(t, w.SetFault(0, place, 3, world.Runaway, world.Setting{}))
 		for at := time.Duration(0); at < 90*time.Second; at += look {

@@ -233,10 +233,7 @@ func (p *Poller) mayProbe(n int, now time.Duration) bool {
 	if p.probed || now < p.board(n).probeAt {
 		return false
 	}
-	if n < OwnBoard {
-		return true // it has its own, slower turn
-	}
-	for _, b := range p.boards[ofInstruments:] {
+	for _, b := range p.boards[ofInstruments:] { // instruments have their own, slower turn
 		if b.misses >= OfflineAfter && b.probeAt < p.board(n).probeAt {
 			return false
 		}

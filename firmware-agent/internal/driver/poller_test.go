@@ -323,8 +323,11 @@ func TestInstruments(t *testing.T) {
 		// A dead slot waits for no dead meter.
 		r.board.fail(errDead, 2)
 		time.Sleep(10 * time.Second)
-		_, missed = polls(r.during(time.Minute), 2)
+		reports = r.during(time.Minute)
+		_, missed = polls(reports, 2)
 		require.Greater(t, missed, 20)
+		_, missed = polls(reports, driver.MeterPoll)
+		require.Greater(t, missed, 3, "nor does the meter starve beside it")
 		r.board.fail(nil, 2, driver.MeterPoll)
 		time.Sleep(8 * time.Second)
 		good, _ = polls(r.during(10*time.Second), driver.MeterPoll)
