@@ -276,6 +276,7 @@ func (c *cabinet) startBoards() {
 	ctx, stop := context.WithCancel(context.Background())
 	boards, err := board.New(board.Options{
 		World: c.stage.world, Cabinet: c.id, Now: c.stage.now, Wire: board.Wire{Baud: 115200, DeviceTime: 2 * time.Millisecond},
+		Meter: "ddsu666", ClimateSensor: true,
 	})
 	require.NoError(c.stage.t, err)
 	var serving sync.WaitGroup

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/protocol"
+	"batteryswap/simulator/board"
 	"batteryswap/simulator/process"
 	"batteryswap/simulator/rider"
 	"batteryswap/simulator/world"
@@ -184,6 +185,7 @@ func TestSerialPortAway(t *testing.T) {
 	c := s.newCabinet(6, 4)
 	id, _ := s.newRider()
 	require.NoError(t, c.port.Vanish())
+	c.extraConfig = fmt.Sprintf("meter: {kind: ddsu666, address: %d}\nclimate: {kind: xymd02, address: %d}\n", board.MeterUnit, board.ClimateUnit)
 	c.startBoards()
 	c.startAgent()
 	s.until("the agent does not name the port", func() bool { return said(c.Program, c.device) })
@@ -196,6 +198,8 @@ func TestSerialPortAway(t *testing.T) {
 
 	require.NoError(t, c.port.Return())
 	c.heard(4)
+	s.until("the meter is not read", func() bool { return metric(t, c.metrics, "swap_cabinet_power_watts") >= 60 })
+	s.until("the climate sensor is not read", func() bool { return metric(t, c.metrics, "swap_cabinet_air_celsius") >= 25 })
 	s.swapsAgain(c, id, 1)
 
 	require.NoError(t, c.port.Vanish())
