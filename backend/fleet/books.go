@@ -98,6 +98,11 @@ func (b books) CreateSession(ctx context.Context, rider swap.RiderID, hash []byt
 	return err
 }
 
+// EndSession makes a token speak for nobody.
+func (b books) EndSession(ctx context.Context, hash []byte) error {
+	return b.f.store.EndRiderSession(ctx, hash)
+}
+
 // SessionRider is whose session it is.
 func (b books) SessionRider(ctx context.Context, hash []byte) (swap.RiderID, error) {
 	return forWeb(b.f.store.SessionRider(ctx, hash))

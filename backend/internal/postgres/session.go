@@ -43,6 +43,14 @@ func (s *Store) SessionRider(ctx context.Context, tokenHash []byte) (swap.RiderI
 	return id, nil
 }
 
+// EndRiderSession makes a token speak for nobody. One that did not is no error.
+func (s *Store) EndRiderSession(ctx context.Context, tokenHash []byte) error {
+	if _, err := s.pool.Exec(ctx, `DELETE FROM session WHERE token_hash = $1`, tokenHash); err != nil {
+		return fmt.Errorf("end session: %w", err)
+	}
+	return nil
+}
+
 // DeviceKey is a key that speaks for a cabinet.
 type DeviceKey struct {
 	KeyID     string

@@ -45,6 +45,8 @@ type Books interface {
 
 	CreateSession(ctx context.Context, rider swap.RiderID, tokenHash []byte, expires time.Time) error
 	SessionRider(ctx context.Context, tokenHash []byte) (swap.RiderID, error)
+	// EndSession makes a token speak for nobody. One that did not is no error.
+	EndSession(ctx context.Context, tokenHash []byte) error
 }
 
 // SignIn proves who a rider is.

@@ -139,6 +139,27 @@ func TestHistory(t *testing.T) {
 	require.NotContains(t, p.html, string(swapB), "another rider's")
 }
 
+// TestSigningOutEndsTheSession: a copy of the cookie is worth nothing afterwards.
+func TestSigningOutEndsTheSession(t *testing.T) {
+	s := newSite(t)
+	p := newPhone(t, s)
+	p.signIn(home, riderA)
+	at, err := url.Parse(s.URL)
+	require.NoError(t, err)
+	token := ""
+	for _, c := range p.client.Jar.Cookies(at) {
+		if c.Name == s.web.cookieName {
+			token = c.Value
+		}
+	}
+	r, _ := s.ask(t, http.MethodGet, "/api/v1/riders/me", token, "")
+	require.Equal(t, http.StatusOK, r.StatusCode)
+	p.submit("/sign-out")
+	require.Contains(t, p.html, "Sign in")
+	r, _ = s.ask(t, http.MethodGet, "/api/v1/riders/me", token, "")
+	require.Equal(t, http.StatusUnauthorized, r.StatusCode)
+}
+
 // TestASwapThatHangs: its cabinet is dead, and another one can be used.
 func TestASwapThatHangs(t *testing.T) {
 	s := newSite(t).placed()

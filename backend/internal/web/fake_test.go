@@ -214,6 +214,13 @@ func (f *fakeBooks) History(_ context.Context, id swap.RiderID, n int) ([]swap.V
 	return all, f.down
 }
 
+func (f *fakeBooks) EndSession(_ context.Context, hash []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.sessions, string(hash))
+	return f.down
+}
+
 func (f *fakeBooks) setDown(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

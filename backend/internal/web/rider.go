@@ -158,7 +158,14 @@ func (w *Web) postSignIn(rw http.ResponseWriter, r *http.Request) {
 	w.toCabinet(rw, r)
 }
 
+// postSignOut ends the session itself: a copy of the cookie is worth nothing then.
 func (w *Web) postSignOut(rw http.ResponseWriter, r *http.Request) {
+	if token, _ := r.Context().Value(tokenKey{}).(string); token != "" {
+		if err := w.o.Books.EndSession(r.Context(), hashToken(token)); err != nil {
+			w.pageFailed(rw, r, cabinetOf(r), err)
+			return
+		}
+	}
 	c := w.cookie(session{})
 	c.MaxAge = -1
 	http.SetCookie(rw, c)
