@@ -55,3 +55,6 @@ func (s *Store) Hash(id protocol.CabinetID, e protocol.Epoch, seq uint64) (proto
 	h, ok := s.rows.cabinets[id].hashes[recordKey{e, seq}]
 	return h, ok
 }
+
+// Cabinet is one cabinet's cursor, nil when there is none.
+func (s *Store) Cabinet(id protocol.CabinetID) *swap.Cabinet { return s.rows.books.Cabinets[id] }

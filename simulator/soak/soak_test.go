@@ -1,0 +1,102 @@
+package soak
+
+import (
+	"flag"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	seedFlag  = flag.Uint64("seed", 1, "the first seed")
+	swapsFlag = flag.Int("swaps", 2_000, "swaps to make")
+	leastFlag = flag.Int("least", 0, "hits that each possible cell of fault × state must have")
+	tableFlag = flag.Bool("table", false, "print the cells")
+)
+
+// replay says how to have a run again.
+func replay(seed uint64) string {
+	return fmt.Sprintf("go test ./simulator/soak -count=1 -v -run TestReplay -seed %d", seed)
+}
+
+// traced runs a seed again, with a trace.
+func traced(seed uint64) (*sim, *violation) {
+	s := newSim(seed, profileOf(seed))
+	s.tracing = true
+	return s, s.run()
+}
+
+// TestReplay runs one seed and tells what happened.
+func TestReplay(t *testing.T) {
+	s, v := traced(*seedFlag)
+	for _, line := range s.trace {
+		t.Log(line)
+	}
+	if v != nil {
+		t.Fatal(v)
+	}
+}
+
+// TestSameSeedSameRun: a violation's seed is worth something only if the run can
+// be had again.
+func TestSameSeedSameRun(t *testing.T) {
+	for _, seed := range []uint64{3, 4} {
+		a, _ := traced(seed)
+		b, _ := traced(seed)
+		require.Greater(t, len(a.trace), 100)
+		for i := range a.trace {
+			require.Equal(t, a.trace[i], b.trace[i])
+		}
+	}
+}
+
+// TestSoak runs seeds on all cores, each on one goroutine, until the swaps are made.
+func TestSoak(t *testing.T) {
+	var mu sync.Mutex
+	total, next := newTally(), *seedFlag
+	broken := map[uint64]*violation{}
+	began := time.Now()
+	claim := func() (uint64, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if total.Swaps >= *swapsFlag || len(broken) >= 3 {
+			return 0, false
+		}
+		next++
+		return next - 1, true
+	}
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for seed, ok := claim(); ok; seed, ok = claim() {
+				s := newSim(seed, profileOf(seed))
+				v := s.run()
+				mu.Lock()
+				total.add(s.tally)
+				if v != nil {
+					broken[seed] = v
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	workers.Wait()
+	took := time.Since(began)
+	t.Logf("%d swaps of %d seeds with %d faults in %v: %.0f swaps per second and core", total.Swaps, total.Seeds, total.Faults,
+		took.Round(time.Second), float64(total.Swaps)/took.Seconds()/float64(runtime.GOMAXPROCS(0)))
+	if *tableFlag || testing.Verbose() {
+		t.Logf("\n%s", total)
+	}
+	for seed, v := range broken {
+		s, _ := traced(seed)
+		t.Errorf("seed %d: %s\n… %s\nreplay: %s", seed, v, strings.Join(s.trace[max(0, len(s.trace)-25):], "\n"), replay(seed))
+	}
+	if least := *leastFlag; least > 0 && len(broken) == 0 {
+		require.Empty(t, total.missing(least), "cells of fault × state with fewer hits than %d", least)
+	}
+}
