@@ -24,7 +24,8 @@ type battery struct {
 	soc    float64 // %
 	slot   *slot   // nil: in somebody's hands, or with staff
 	holder *rider
-	// foreign: not in the registry; byForce: moved by staff with a key.
+	// foreign: not in the registry; byForce: last moved through a door that no
+	// swap had opened.
 	foreign, byForce bool
 }
 
@@ -397,7 +398,7 @@ func (s *slot) reading(b *box) (agent.Reading, bool) {
 		r.DoorOpen = any()
 	case s.until[boltFlaps] > b.now:
 		r.Bolt = any()
-	case s.until[presenceFlaps] > b.now:
+	case s.until[presenceFlaps] > b.now && in == link: // else the switch is the only witness
 		r.Switch = any()
 	}
 	s.frozen = r

@@ -2,6 +2,8 @@ package soak
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"batteryswap/backend/fleet"
@@ -164,13 +166,13 @@ func (s *sim) ledger(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets m
 			deposits[e.SwapID] = e.BatterySerial
 		}
 	}
-	for id, serial := range takes {
-		x := s.deals[id]
+	for _, id := range slices.Sorted(maps.Keys(takes)) {
+		x, serial := s.deals[id], takes[id]
 		if x == nil || len(x.tooks()) == 0 || x.tooks()[0].serial != serial {
 			s.fail(3, "swap %s: the ledger has the take of %s, which nobody took", id, serial)
 		}
 	}
-	for _, x := range s.deals {
+	for _, x := range s.accepted {
 		if reviewed[x.id] > 0 || !x.ended || v.Swaps[x.id] == nil && cabinets[x.box.id] {
 			continue
 		}
@@ -221,7 +223,7 @@ func (s *sim) excused(y *battery, x *fleet.Battery, reviewed map[protocol.SwapID
 	if y.byForce || cabinets[x.CabinetID] || y.slot != nil && cabinets[s.whereIs(y).id] {
 		return true
 	}
-	for _, d := range s.deals {
+	for _, d := range s.accepted {
 		if (reviewed[d.id] > 0 || !d.ended) && d.touched(y) {
 			return true
 		}
@@ -247,7 +249,7 @@ func (x *deal) touched(y *battery) bool {
 // taken, and no rider has taken more than was given.
 func (s *sim) credits(v fleet.Books, reviewed map[protocol.SwapID]int) {
 	owed, doubt := map[fleet.RiderID]int{}, map[fleet.RiderID]bool{}
-	for _, x := range s.deals {
+	for _, x := range s.accepted {
 		if x.rider == nil {
 			continue
 		}

@@ -154,6 +154,7 @@ func (d *device) accept(p protocol.Accept) {
 		b.fail(5, "%s accepts %s for the second time", b.id, p.SwapID)
 	}
 	b.deals[p.SwapID] = d.open
+	b.accepted = append(b.accepted, d.open)
 	b.tally.Swaps++
 }
 

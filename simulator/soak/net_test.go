@@ -135,7 +135,7 @@ func (s *sim) backend() {
 	}
 	s.fleet.Expire(s.wall())
 	for _, b := range s.boxes {
-		if store := s.fleet.Store(s.wall()); store.Waiting(b.id) && (s.calm || s.chance(10)) {
+		if store := s.fleet.Store(s.wall()); store.Waiting(b.id) && (s.calm || s.chance(40)) {
 			s.note("staff accept the epoch that waits at %s", b.id)
 			_ = store.AcceptEpoch(s.wall(), b.id) // none waits: fine
 		}

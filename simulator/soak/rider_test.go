@@ -54,9 +54,9 @@ func (r *rider) visit() {
 		return
 	}
 	r.provide()
-	b := r.boxes[r.rng.IntN(len(r.boxes))]
+	b := r.choose()
 	if b.person != nil && !r.chance(5) || r.isDown() {
-		r.again(2*time.Second, 8*time.Second)
+		r.again(time.Second, 4*time.Second)
 		return
 	}
 	if len(r.hands) == 0 || r.chance(20) {
@@ -67,18 +67,27 @@ func (r *rider) visit() {
 	r.scan(b)
 }
 
+// choose prefers a cabinet where nobody stands.
+func (r *rider) choose() *box {
+	b := r.boxes[r.rng.IntN(len(r.boxes))]
+	for range 3 {
+		if b.person != nil || b.core == nil {
+			b = r.boxes[r.rng.IntN(len(r.boxes))]
+		}
+	}
+	return b
+}
+
 // provide is staff: who has no battery and no credit gets one, or a promise.
 func (r *rider) provide() {
 	if len(r.hands) > 0 || r.isDown() {
 		return
 	}
-	for _, c := range r.fleet.Store(r.wall()).View().Credits {
-		if c.RiderID == r.id && (c.State == fleet.CreditOpen || c.State == fleet.CreditReserved) {
-			return
-		}
+	if r.fleet.Store(r.wall()).Owed(r.id) > 0 {
+		return
 	}
 	switch {
-	case !r.chance(20):
+	case !r.chance(40):
 	case len(r.pool) > 0:
 		y := r.pool[0]
 		r.pool = r.pool[1:]
@@ -106,7 +115,7 @@ func (r *rider) scan(b *box) {
 	}
 	if no != nil {
 		r.note("%s at %s is refused: %s", r, b.id, no.Reason)
-		r.again(3*time.Second, 15*time.Second)
+		r.again(2*time.Second, 8*time.Second)
 		return
 	}
 	r.note("%s scans %s, hands %v: swap %s", r, b.id, serials(r.hands), id)
@@ -122,14 +131,14 @@ func (r *rider) scan(b *box) {
 }
 
 // patience is how long a rider stays when nothing more happens.
-const patience = 4 * time.Minute
+const patience = 90 * time.Second
 
 // watch looks at the doors, and at the page.
 func (r *rider) watch() {
 	if r.at == nil {
 		return
 	}
-	r.after(r.between(400*time.Millisecond, 1500*time.Millisecond), r.watch)
+	r.after(r.between(300*time.Millisecond, time.Second), r.watch)
 	if r.busy || r.at.person != r && r.at.person != nil {
 		if r.now-r.since > patience {
 			r.leave()
@@ -157,7 +166,7 @@ func (r *rider) leave() {
 	for _, y := range r.hands {
 		y.soc = float64(5 + r.rng.IntN(60))
 	}
-	r.again(3*time.Second, 30*time.Second)
+	r.again(time.Second, 10*time.Second)
 }
 
 // walkAway leaves a door open.
@@ -172,7 +181,7 @@ func (r *rider) use(s *slot) {
 	cheats := r.profile.wild && r.chance(25)
 	at := r.at
 	later := func(do func()) {
-		r.after(r.between(500*time.Millisecond, 3*time.Second), func() {
+		r.after(r.between(300*time.Millisecond, 1500*time.Millisecond), func() {
 			if r.at == at {
 				do()
 			}
@@ -305,7 +314,7 @@ func (r *rider) takeOut(s *slot, cheats bool, shut func()) {
 
 func (r *rider) insert(s *slot, y *battery, plugged bool) {
 	r.drop(y)
-	y.slot, s.held, s.plugged = s, y, plugged
+	y.slot, s.held, s.plugged, y.byForce = s, y, plugged, !s.licensed
 	s.changes++
 	r.put = y
 	r.note("%s puts %s into %s slot %d, plugged %t", r, y.serial, r.at.id, s.n, plugged)
@@ -313,7 +322,7 @@ func (r *rider) insert(s *slot, y *battery, plugged bool) {
 
 func (r *rider) remove(s *slot) {
 	y := s.held
-	s.held, s.plugged = nil, false
+	s.held, s.plugged, y.byForce = nil, false, !s.licensed
 	s.changes++
 	r.hold(y)
 	r.note("%s takes %s out of slot %d", r, y.serial, s.n)

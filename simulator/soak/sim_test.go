@@ -60,6 +60,7 @@ type sim struct {
 	batteries []*battery
 	pool      []*battery // with staff
 	deals     map[protocol.SwapID]*deal
+	accepted  []*deal // in the order of their ACCEPTs
 	riderOf   map[protocol.SwapID]*rider
 	calm      bool // no faults, no scans any more
 }

@@ -129,9 +129,9 @@ func (b *box) spoilFlash() {
 
 // passerBy shuts doors that nobody else does.
 func (b *box) passerBy() {
-	b.after(b.between(5*time.Second, 25*time.Second), b.passerBy)
+	b.after(b.between(3*time.Second, 15*time.Second), b.passerBy)
 	for _, s := range b.slots {
-		if !s.closed() && b.person == nil && (b.calm || b.chance(25)) {
+		if !s.closed() && b.person == nil && (b.calm || b.chance(30)) {
 			b.shut(s)
 		}
 	}
@@ -155,7 +155,7 @@ func (b *box) service() {
 	if b.calm {
 		return
 	}
-	b.after(b.between(60*time.Second, 120*time.Second), b.service)
+	b.after(b.between(20*time.Second, 60*time.Second), b.service)
 	if b.core == nil || b.person != nil || b.facts.state != idle || b.isDown() {
 		return
 	}

@@ -58,3 +58,14 @@ func (s *Store) Hash(id protocol.CabinetID, e protocol.Epoch, seq uint64) (proto
 
 // Cabinet is one cabinet's cursor, nil when there is none.
 func (s *Store) Cabinet(id protocol.CabinetID) *swap.Cabinet { return s.rows.books.Cabinets[id] }
+
+// Owed counts the open credits of a rider.
+func (s *Store) Owed(rider swap.RiderID) int {
+	n := 0
+	for _, c := range s.rows.books.Credits {
+		if c.RiderID == rider && c.State == swap.CreditOpen {
+			n++
+		}
+	}
+	return n
+}
