@@ -405,6 +405,21 @@ func TestLeavingAnEpochReviewsWhatIsOpen(t *testing.T) {
 	require.Equal(t, CreditReserved, k.Credits[s.CreditID].State)
 	require.Equal(t, UnderCheck, k.Batteries[fullA].Holder)
 	require.Equal(t, alice, k.Batteries[fullA].RiderID)
+	require.Len(t, k.reviews, 2)
+	require.Equal(t, g.SwapID, k.reviews[0].SwapID)
+	require.Empty(t, k.reviews[1].SwapID)
+	require.Equal(t, protocol.ReasonEpochReplaced, k.reviews[1].Reason)
+}
+
+// TestLeavingAForkedEpochAsksOnce: the fork has asked already; a cabinet that has
+// told nothing yet leaves nothing behind.
+func TestLeavingAForkedEpochAsksOnce(t *testing.T) {
+	k := newBench(t)
+	k.Fork(k.cabinet, Now(k.now))
+	k.LeaveEpoch(k.cabinet, nil, Now(k.now))
+	k.EnterEpoch(k.cabinet, protocol.Epoch{})
+	k.LeaveEpoch(k.cabinet, nil, Now(k.now))
+	k.keep()
 	require.Len(t, k.reviews, 1)
 }
 

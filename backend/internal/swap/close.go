@@ -146,7 +146,8 @@ func (s *Swap) serials() []protocol.BatterySerial {
 
 // LeaveEpoch closes what is open at a cabinet whose journal is gone: nothing
 // will be told of it any more. Reserved credits stay reserved. The inventory is
-// the last that is known, as evidence.
+// the last that is known, as evidence. What that journal had told to books that
+// were restored since, nobody will tell again: a person looks, once.
 func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
 	for _, s := range sorted(b.Swaps) {
 		switch {
@@ -156,6 +157,10 @@ func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
 		default:
 			b.giveUp(s, inv, protocol.ReasonEpochReplaced, at)
 		}
+	}
+	if !c.Epoch.IsZero() && !c.Forked {
+		at.Epoch, at.Seq = c.Epoch, c.LastSeq
+		b.reviewRecord(c, at, protocol.ReasonEpochReplaced)
 	}
 }
 
