@@ -149,13 +149,14 @@ func (b *box) stop() {
 
 // powerOff takes the power away, and gives it back after a while.
 func (b *box) powerOff() {
-	b.stop()
 	garble := b.profile.wild && b.chance(20)
 	if garble {
 		b.hit(b, flashGarbles)
 	}
 	b.fuse = 0
-	b.setFlash(b.flash.afterCut(b.rng, garble))
+	after := b.flash.afterCut(b.rng, garble)
+	b.stop()
+	b.setFlash(after)
 	b.after(b.between(time.Second, 30*time.Second), b.start)
 }
 

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -37,7 +38,11 @@ type blob struct {
 	pending []span
 }
 
-type span struct{ from, to int }
+// span is a write that is not durable; told: the program believes that it is.
+type span struct {
+	from, to int
+	told     bool
+}
 
 func newFlash() *flash {
 	return &flash{
@@ -69,8 +74,14 @@ func (f *flash) afterCut(r *rand.Rand, garble bool) *flash {
 		}
 	}
 	for _, n := range slices.Sorted(maps.Keys(entries)) {
-		b := entries[n].afterCut(r, garble)
+		was := entries[n]
+		b := was.afterCut(r, garble)
 		b.name = n
+		for _, p := range was.pending {
+			if !p.told && p.to <= len(b.held) && bytes.Equal(b.held[p.from:p.to], was.data[p.from:p.to]) {
+				f.synced(n, b.held[p.from:p.to]) // durable by luck
+			}
+		}
 		g.files[n], g.entries[n] = b, b
 	}
 	return g
@@ -210,15 +221,17 @@ func (h *handle) write(p []byte, off int64) {
 		h.b.data = append(h.b.data, make([]byte, end-len(h.b.data))...)
 	}
 	copy(h.b.data[off:], p)
-	h.b.pending = append(h.b.pending, span{int(off), end})
+	h.b.pending = append(h.b.pending, span{from: int(off), to: end})
 }
 
 func (h *handle) Sync() error {
 	if h.f.fail != nil {
 		return h.f.fail
 	}
-	for _, p := range h.b.pending {
-		h.f.synced(h.b.name, h.b.data[p.from:p.to])
+	for i, p := range h.b.pending {
+		if h.b.pending[i].told = true; !p.told {
+			h.f.synced(h.b.name, h.b.data[p.from:p.to])
+		}
 	}
 	lies := h.f.lie
 	if h.f.lie = false; !lies {

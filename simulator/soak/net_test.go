@@ -143,7 +143,7 @@ func (s *sim) backend() {
 	if s.calm {
 		return
 	}
-	if s.chance(2) && len(s.backups) < 8 {
+	if (s.chance(2) || len(s.backups) == 0) && len(s.backups) < 8 && s.commissioned() {
 		s.backups = append(s.backups, s.fleet.Store(s.wall()).Backup())
 	}
 	switch roll := s.rng.IntN(1000); {
@@ -158,9 +158,19 @@ func (s *sim) backend() {
 	case roll < 24:
 		s.everywhere(brokerWiped)
 		s.net.wipe()
-	case roll < 26 && s.profile.wild:
+	case roll < 26 && s.profile.wild && len(s.backups) > 0:
 		s.restore()
 	}
+}
+
+// commissioned: every cabinet has said hello.
+func (s *sim) commissioned() bool {
+	for _, b := range s.boxes {
+		if s.fleet.Store(s.wall()).Cabinet(b.id).Epoch.IsZero() {
+			return false
+		}
+	}
+	return true
 }
 
 // restore puts an old backup in place of the books.

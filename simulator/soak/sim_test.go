@@ -167,7 +167,6 @@ func (s *sim) stock() {
 		}
 		s.give(s.newBattery(20), r)
 	}
-	s.backups = []*fleet.Backup{s.fleet.Store(now).Backup()}
 }
 
 func (s *sim) newBattery(soc float64) *battery {

@@ -49,7 +49,7 @@ type Evidence struct {
 	closing      bool // every reading since closingSince said shut and locked
 	closingSince time.Duration
 
-	counted bool // aliveAt is set
+	counted bool // aliveAt is set: when the counter was seen to stand at a new value
 	aliveAt time.Duration
 	frozen  bool
 

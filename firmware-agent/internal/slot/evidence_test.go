@@ -217,6 +217,14 @@ func TestFrozenBoardIsNotBelieved(t *testing.T) {
 	require.True(t, read(e, 62500*time.Millisecond, 63*time.Second, nil).View(63*time.Second).Closed)
 }
 
+// TestABoardThatWasFrozenBeforeTheStart: its copies of a closed door agree with
+// each other, and nothing else.
+func TestABoardThatWasFrozenBeforeTheStart(t *testing.T) {
+	e := read(New(1, DefaultLimits()), 0, 3*time.Second, func(r *Reading) { r.Alive = 4 })
+	require.False(t, e.View(3*time.Second).Closed)
+	require.True(t, read(New(1, DefaultLimits()), 0, 2*time.Second, nil).View(2*time.Second).Closed)
+}
+
 func TestChargedNeedsAHealthyBattery(t *testing.T) {
 	cases := []struct {
 		name string

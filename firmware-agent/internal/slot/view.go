@@ -82,7 +82,7 @@ type View struct {
 	// Door is what two successive readings agree on.
 	Door protocol.Door
 	// Closed: shut and locked in every reading for Limits.Stable, the first of
-	// them at ClosedSince.
+	// them at ClosedSince, by a board that is alive.
 	Closed      bool
 	ClosedSince time.Duration
 
@@ -127,7 +127,9 @@ func (e Evidence) View(now time.Duration) View {
 	case e.odd && e.last.At-e.oddSince >= e.limits.Stable:
 		v.Fault = LockDisagree
 	}
-	if e.closing && e.last.At-e.closingSince >= e.limits.Stable {
+	// A board that froze says for a while what was so: only one that has counted
+	// on since then has seen the door closed.
+	if e.closing && e.last.At-e.closingSince >= e.limits.Stable && e.aliveAt > e.closingSince {
 		v.Closed, v.ClosedSince = true, e.closingSince
 	}
 	if e.row < 2 {
