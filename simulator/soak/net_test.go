@@ -82,7 +82,7 @@ func (n *network) carry(b *box, lost fault, payload []byte, arrive func([]byte))
 		bring(delay, payload)
 		return
 	}
-	switch roll := n.rng.IntN(100); {
+	switch roll := n.rng.IntN(110); {
 	case roll < 2:
 		n.hit(b, lost)
 		return
@@ -146,7 +146,7 @@ func (s *sim) backend() {
 	if (s.chance(2) || len(s.backups) == 0) && len(s.backups) < 8 && s.commissioned() {
 		s.backups = append(s.backups, s.fleet.Store(s.wall()).Backup())
 	}
-	switch roll := s.rng.IntN(1000); {
+	switch roll := s.rng.IntN(3000); {
 	case roll < 12:
 		s.everywhere(backendCrash)
 		s.downUntil = s.now + s.between(500*time.Millisecond, 15*time.Second)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -57,6 +58,7 @@ func TestSameSeedSameRun(t *testing.T) {
 
 // TestSoak runs seeds on all cores, each on one goroutine, until the swaps are made.
 func TestSoak(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	var mu sync.Mutex
 	total, next := newTally(), *seedFlag
 	broken := map[uint64]*violation{}

@@ -13,7 +13,7 @@ func (b *box) trouble() {
 	if b.calm {
 		return
 	}
-	b.after(b.between(2*time.Second, 8*time.Second), b.trouble)
+	b.after(b.between(3*time.Second, 12*time.Second), b.trouble)
 	s := b.slots[b.rng.IntN(len(b.slots))]
 	if x := b.facts.open; x != nil && len(x.order) > 0 && b.chance(60) {
 		s = x.order[len(x.order)-1]
@@ -155,7 +155,7 @@ func (b *box) service() {
 	if b.calm {
 		return
 	}
-	b.after(b.between(20*time.Second, 60*time.Second), b.service)
+	b.after(b.between(15*time.Second, 45*time.Second), b.service)
 	if b.core == nil || b.person != nil || b.facts.state != idle || b.isDown() {
 		return
 	}
@@ -175,7 +175,7 @@ func (b *box) service() {
 func (b *box) takeOut(s *slot) {
 	b.hit(b, forced)
 	y := s.held
-	s.open, s.locked, s.held, s.plugged = true, false, nil, false
+	s.open, s.locked, s.held, s.plugged, s.licensed = true, false, nil, false, false
 	s.changes++
 	y.slot, y.byForce = nil, true
 	b.after(b.between(5*time.Second, 15*time.Second), func() { b.shut(s) })
