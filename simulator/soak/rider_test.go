@@ -180,22 +180,16 @@ func (r *rider) use(s *slot) {
 	r.busy = true
 	cheats := r.profile.wild && r.chance(25)
 	at := r.at
-	later := func(do func()) {
-		r.after(r.between(300*time.Millisecond, 1500*time.Millisecond), func() {
-			if r.at == at {
-				do()
-			}
-		})
-	}
+	pause := func() time.Duration { return r.between(300*time.Millisecond, 1500*time.Millisecond) }
 	shut := func() {
-		later(func() {
+		r.later(pause(), func() {
 			if s.open {
 				at.shut(s)
 			}
 			r.busy = false
 		})
 	}
-	later(func() {
+	r.later(pause(), func() {
 		switch {
 		case !s.open:
 			r.busy = false
@@ -207,6 +201,16 @@ func (r *rider) use(s *slot) {
 			r.ownBack(s, cheats, shut)
 		default:
 			r.takeOut(s, cheats, shut)
+		}
+	})
+}
+
+// later does something, if the rider still stands there.
+func (r *rider) later(d time.Duration, do func()) {
+	at := r.at
+	r.after(d, func() {
+		if r.at == at {
+			do()
 		}
 	})
 }
@@ -228,7 +232,7 @@ func (r *rider) putIn(s *slot, cheats bool, shut func()) {
 		case 2:
 			r.hit(r.at, takenBack)
 			r.insert(s, y, true)
-			r.after(700*time.Millisecond, func() {
+			r.later(700*time.Millisecond, func() {
 				if s.open && s.held == y {
 					r.remove(s)
 				}
@@ -284,7 +288,7 @@ func (r *rider) takeOut(s *slot, cheats bool, shut func()) {
 			r.hit(r.at, putBack)
 			y := s.held
 			r.remove(s)
-			r.after(900*time.Millisecond, func() {
+			r.later(900*time.Millisecond, func() {
 				if s.open && s.held == nil && y.holder == r {
 					r.insert(s, y, true)
 				}
