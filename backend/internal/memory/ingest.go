@@ -104,6 +104,9 @@ func (s *Store) Hello(now time.Time, id protocol.CabinetID, m protocol.Hello) (p
 		s.rows.books.EnterEpoch(c, m.Epoch) // enrolled: the first epoch is taken as it comes
 		row.epochs[m.Epoch] = current
 	}
+	if v := m.ConfigVersion; v > row.config.Version && v < maxSeq {
+		row.config.Version = v + 1 // restored: what staff set since is not taken back by its number
+	}
 	ok := protocol.HelloOK{Epoch: m.Epoch, BootID: m.BootID, ServerTime: now, Config: row.config}
 	switch {
 	case m.Epoch == c.Epoch:

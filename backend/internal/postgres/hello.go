@@ -34,6 +34,10 @@ func (s *Store) Hello(ctx context.Context, id protocol.CabinetID, m protocol.Hel
 			return ErrNotFound
 		}
 		ok.ServerTime = l.now
+		if m.ConfigVersion > 0 && m.ConfigVersion < maxSeq {
+			// Restored from a backup: what staff set here now must count as newer.
+			b.Queue(`UPDATE cabinet SET config_version = $2::bigint + 1 WHERE cabinet_id = $1 AND config_version < $2::bigint`, string(id), m.ConfigVersion)
+		}
 		left := l.epochState == epochLeft
 		if c.Epoch.IsZero() && !left {
 			l.books.EnterEpoch(c, m.Epoch) // enrolled or replaced: the first epoch is taken as it comes

@@ -57,6 +57,22 @@ func TestAgentBehindOrForked(t *testing.T) {
 	}
 }
 
+// TestRestoredConfigurationCountsOn: the cabinet has taken a version that the
+// database has lost. What staff set now must count as newer.
+func TestRestoredConfigurationCountsOn(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	c := d.cabinet("hb-0001")
+	m := c.helloMessage()
+	m.ConfigVersion = 7
+	ok, err := d.store.Hello(t.Context(), c.id, m)
+	require.NoError(t, err)
+	require.Equal(t, int64(8), ok.Config.Version)
+	ok, err = d.store.Hello(t.Context(), c.id, m)
+	require.NoError(t, err)
+	require.Equal(t, int64(8), ok.Config.Version, "once")
+}
+
 func TestANewEpochWaitsForStaff(t *testing.T) {
 	t.Parallel()
 	d := newDeck(t)

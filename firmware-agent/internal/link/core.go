@@ -13,7 +13,6 @@ import (
 type Core struct {
 	opt     Options
 	shipper *shipper
-	config  int64 // the highest version that was taken in this boot
 }
 
 // NewCore makes the core of a link.

@@ -171,13 +171,24 @@ func TestAnAnswerOfAnotherBootOrEpochChangesNothing(t *testing.T) {
 		require.Equal(t, 3, r.counted["in hello_ok stale"])
 		require.Equal(t, []string{"hello"}, r.logs())
 
-		m = r.welcome(protocol.VerdictResume, 1)
+		r.says(r.welcome(protocol.VerdictResume, 1))
+		require.Equal(t, 1, r.counted["in hello_ok ok"])
+	})
+}
+
+// TestRestoredBooksWithAnOlderConfiguration: the cabinet refuses to go back to
+// it, and tells what it has to tell.
+func TestRestoredBooksWithAnOlderConfiguration(t *testing.T) {
+	inBubble(t, newMemory(5, 10), func(r *rig) {
+		m := r.welcome(protocol.VerdictResume, 6)
 		m.Config.Version = 8
 		r.says(m)
+		require.NotContains(t, r.logs(), "1-5")
+		m = r.welcome(protocol.VerdictResume, 1)
 		m.Config.Version = 7
 		r.says(m)
-		require.Equal(t, 4, r.counted["in hello_ok stale"], "a configuration does not go back")
-		require.Equal(t, 1, r.counted["in hello_ok ok"])
+		require.Contains(t, r.logs(), "1-5")
+		require.Len(t, r.greeted, 2)
 	})
 }
 

@@ -121,14 +121,11 @@ func (c *Core) helloOK(now time.Time, m protocol.HelloOK) error {
 			c.opt.Rejected(protocol.TypeHelloOK, "key_list")
 		}
 	}
-	// An old answer that a broker repeats takes no newer configuration back.
-	if m.Config.Version < c.config {
-		return errStale
-	}
+	// The cabinet takes no older configuration. The log goes on all the same: the
+	// books may have been restored from a backup, and know no newer one.
 	if !c.opt.Greeted(m, c.opt.Keys.Version()) {
 		return errBusy
 	}
-	c.config = m.Config.Version
 	return c.shipper.helloOK(now, m)
 }
 
