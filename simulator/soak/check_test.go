@@ -265,6 +265,9 @@ func (s *sim) credits(v fleet.Books, reviewed map[protocol.SwapID]int) {
 		if c.State == "open" || c.State == "reserved" {
 			has[c.RiderID]++
 		}
+		if x := v.Swaps[c.SwapID]; c.State == "reserved" && (x == nil || x.State == "closed" && reviewed[c.SwapID] == 0) {
+			s.fail(7, "credit %s is reserved by swap %s, which is over", c.CreditID, c.SwapID)
+		}
 	}
 	for _, e := range v.Ledger {
 		if e.What == "credit_spent" || e.What == "credit_settled" {

@@ -41,10 +41,12 @@ func (r *rider) drop(y *battery) {
 	r.hands = slices.DeleteFunc(r.hands, func(z *battery) bool { return z == y })
 }
 
-// again comes back after a while.
+// again comes back after a while: the longer, the more riders there are for each
+// cabinet.
 func (r *rider) again(least, most time.Duration) {
 	if !r.calm {
-		r.after(r.between(least, most), r.visit)
+		crowd := time.Duration(max(1, len(r.riders)/len(r.boxes)/2))
+		r.after(crowd*r.between(least, most), r.visit)
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 
 var (
 	seedFlag  = flag.Uint64("seed", 1, "the first seed")
-	swapsFlag = flag.Int("swaps", 2_000, "swaps to make")
+	swapsFlag = flag.Int("swaps", fewSwaps, "swaps to make")
+	forFlag   = flag.Duration("for", time.Hour, "how long to go on at most; 0: until the swaps are made")
 	leastFlag = flag.Int("least", 0, "hits that each possible cell of fault × state must have")
 	tableFlag = flag.Bool("table", false, "print the cells")
 )
@@ -66,7 +67,7 @@ func TestSoak(t *testing.T) {
 	claim := func() (uint64, bool) {
 		mu.Lock()
 		defer mu.Unlock()
-		if total.Swaps >= *swapsFlag || len(broken) >= 3 {
+		if total.Swaps >= *swapsFlag || len(broken) >= 3 || *forFlag > 0 && time.Since(began) >= *forFlag {
 			return 0, false
 		}
 		next++

@@ -1,0 +1,6 @@
+//go:build race
+
+package soak
+
+// fewSwaps are made under the race detector: there is one goroutine for a seed.
+const fewSwaps = 100
