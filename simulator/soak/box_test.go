@@ -27,6 +27,8 @@ type battery struct {
 	// foreign: not in the registry; byForce: last moved through a door that no
 	// swap had opened.
 	foreign, byForce bool
+	// byStaff: staff have said where it is; a restore forgets what they said.
+	byStaff bool
 }
 
 // slot is one compartment.
@@ -294,6 +296,7 @@ func (b *box) read(slots ...int) {
 func (b *box) Publish(topic string, payload []byte) {
 	b.point("before act")
 	b.facts.said(payload)
+	b.note("%s says %.120s", b.id, payload)
 	b.net.up(b, topic, payload)
 	b.point("after act")
 }

@@ -33,7 +33,7 @@ func agentBugs() []bug {
 		{"seq reset at boot", []edit{{
 			agentJournal + "open.go", "		j.bootSeq = c.boot + 1\n",
 			"		j.bootSeq = c.boot + 1\n		if seeded(\"seq reset at boot\") {\n			j.tail.seq = 0\n		}\n",
-		}}, []int{9, 10, 13, 3}},
+		}}, []int{9, 10, 13, 3, 14}},
 		{"boot_seq stands still", []edit{{
 			agentJournal + "open.go", "		j.acked, j.stored, j.storedMS = acked",
 			"		if seeded(\"boot_seq stands still\") {\n			j.bootSeq = max(1, c.boot)\n		}\n		j.acked, j.stored, j.storedMS = acked",
@@ -47,7 +47,7 @@ func agentBugs() []bug {
 			"	if seeded(\"alternate without proof\") && m.act.answered && m.in.Now-m.act.answeredAt > 5*time.Second {\n		m.notOpened(v)\n		return\n	}\n	if !m.act.answered || !v.Fresh || v.At <= m.act.answeredAt || !v.Closed {",
 		}, {
 			agentSwap + "machine.go", "!v.Closed || !m.othersClosed(v.Slot) {", "(!v.Closed || !m.othersClosed(v.Slot)) && !seeded(\"alternate without proof\") {",
-		}}, []int{8}},
+		}}, []int{8, 14}},
 		{"bolt not asked", []edit{{
 			agentSlot + "evidence.go", "(!r.BoltFitted || r.Bolt == Yes)", "(!r.BoltFitted || r.Bolt == Yes || seeded(\"bolt not asked\"))",
 		}}, []int{8, 2, 3}},
@@ -58,7 +58,7 @@ func agentBugs() []bug {
 		}}, []int{8, 2, 3}},
 		{"old grant accepted", []edit{{
 			agentSwap + "prepare.go", "if m.in.Now-p.at >= grantWindow {", "if m.in.Now-p.at >= grantWindow && !seeded(\"old grant accepted\") {",
-		}}, []int{4}},
+		}}, []int{4, 13}},
 		{"open swap forgotten at boot", []edit{{
 			agentSwap + "recover.go", "	if d.Open == nil {", "	if d.Open == nil || seeded(\"open swap forgotten at boot\") {",
 		}}, []int{2, 13}},
@@ -74,10 +74,10 @@ func agentBugs() []bug {
 		}}, []int{8}},
 		{"take told by the open door", []edit{{
 			agentSwap + "judge.go", "		case v.Content == slot.Empty:\n			gone", "		case v.Content == slot.Empty || seeded(\"take told by the open door\") && v.Content == slot.Identified:\n			gone",
-		}}, []int{3}},
+		}}, []int{3, 14}},
 		{"nothing sent again", []edit{{
 			agentLink + "shipper.go", "	d := minResend << min(s.tries, 10)\n", "	d := minResend << min(s.tries, 10)\n	if seeded(\"nothing sent again\") {\n		return 1000 * time.Hour\n	}\n",
-		}}, []int{13}},
+		}}, []int{13, 2, 3}},
 		{"smoke not minded", []edit{{
 			agentCabinet + "core.go", "in.Halt = in.Halt || v.Smoke", "in.Halt = in.Halt || v.Smoke && !seeded(\"smoke not minded\")",
 		}}, []int{12}},

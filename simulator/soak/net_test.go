@@ -50,6 +50,7 @@ func (n *network) toCabinet(b *box, topic string, payload []byte) {
 	if b.core == nil || !b.up {
 		return
 	}
+	n.note("%s hears %.120s", b.id, payload)
 	b.drive(func(c *agent.Core) { c.Receive(n.wall(), topic, false, payload) })
 	b.acknowledged()
 }
@@ -186,6 +187,9 @@ func (s *sim) restore() {
 	}
 	for _, r := range s.riders {
 		r.credited = given[string(r.id)]
+	}
+	for _, y := range s.batteries {
+		y.byForce = y.byForce || y.byStaff
 	}
 	s.downUntil = s.now + s.between(time.Second, 10*time.Second)
 	s.net.wipe()

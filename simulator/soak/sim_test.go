@@ -18,7 +18,6 @@ type profile struct {
 	swaps                   int // after so many the faults end
 	pulses                  int // an hour
 	wild                    bool
-	faultless               bool
 }
 
 // profileOf is what a seed makes: nine of ten deep, one wide; three of four with
@@ -29,8 +28,8 @@ func profileOf(seed uint64) profile {
 	if seed%10 == 9 {
 		p.cabinets, p.riders, p.swaps = 20, 200, 190
 	}
-	if r.IntN(5) == 0 {
-		p.pulses = 120
+	if r.IntN(12) == 0 {
+		p.pulses = 60
 	}
 	return p
 }

@@ -176,6 +176,16 @@ func TestAnAnswerOfAnotherBootOrEpochChangesNothing(t *testing.T) {
 	})
 }
 
+// TestALostAcknowledgementIsAskedForAgain: the books have it all, and the cabinet
+// does not know.
+func TestALostAcknowledgementIsAskedForAgain(t *testing.T) {
+	inBubble(t, newMemory(5, 10), func(r *rig) {
+		r.take()
+		r.says(r.welcome(protocol.VerdictResume, 6))
+		require.Equal(t, []string{"5-5"}, r.logs())
+	})
+}
+
 // TestRestoredBooksWithAnOlderConfiguration: the cabinet refuses to go back to
 // it, and tells what it has to tell.
 func TestRestoredBooksWithAnOlderConfiguration(t *testing.T) {

@@ -181,7 +181,13 @@ func (s *shipper) helloOK(now time.Time, m protocol.HelloOK) error {
 				"cabinet_id", s.opt.CabinetID, "resume_seq", m.ResumeSeq, "first_seq", pos.FirstSeq)
 		}
 		s.phase = shipping
-		s.restart(max(m.ResumeSeq, pos.FirstSeq))
+		from := max(m.ResumeSeq, pos.FirstSeq)
+		if from > pos.TailSeq && pos.AckedSeq < pos.TailSeq {
+			// All is committed, but the acknowledgement was lost, and no other
+			// would come before the next record.
+			from = pos.TailSeq
+		}
+		s.restart(from)
 	}
 	return nil
 }
