@@ -5,6 +5,9 @@ RACE        ?=
 FUZZTIME    ?= 10s
 BENCHTIME   ?= 1s
 MODEL       ?= full
+SWAPS       ?= 1000000
+SEED        ?= 1
+SOAKFLAGS   ?=
 TESTFLAGS   ?=
 DEMOFLAGS   ?=
 LISTEN      ?=
@@ -22,6 +25,8 @@ help: ## show this
 	@echo 'make deps       install what is missing beside Go (the others do this themselves)'
 	@echo 'make lint       gofmt, go vet and golangci-lint $(LINT_VERSION)'
 	@echo 'make fuzz       each fuzz target for FUZZTIME (now $(FUZZTIME))'
+	@echo 'make soak       simulated fleets: SWAPS (now $(SWAPS)) swaps from SEED (now $(SEED)), with faults'
+	@echo 'make bugs       defects built into copies of the sources: each has to be found'
 	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
 	@echo 'make model      the model of the swap, and that each defect in it is found (Spin); MODEL=quick for less'
 	@echo 'make clean      remove what these have made'
@@ -53,6 +58,14 @@ demo: go
 .PHONY: test
 test: deps
 	$(GO) test -timeout 15m $(if $(RACE),-race) $(TESTFLAGS) ./...
+
+.PHONY: soak
+soak: go
+	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestSoak$$' -seed $(SEED) -swaps $(SWAPS) -for 0 $(SOAKFLAGS)
+
+.PHONY: bugs
+bugs: go
+	$(GO) test ./simulator/soak -count=1 -v -timeout 20m -run '^TestSeededBugs$$' -bugs
 
 .PHONY: race
 race:

@@ -183,6 +183,9 @@ func (b *box) start() {
 		return
 	}
 	b.core = core
+	for _, sl := range b.slots {
+		sl.charge = false // the boards' outputs are off at a start
+	}
 	b.facts.booted()
 	b.note("%s boot %d", b.id, core.Status().BootSeq)
 	b.nextAt = 0
@@ -345,15 +348,9 @@ func (b *box) spring(s *slot) {
 	}
 }
 
-// Charge switches a charger.
+// Charge switches a charger. That a switch may fail is the safety loop's care.
 func (b *box) Charge(n int, on bool) {
-	s := b.slots[n-1]
-	b.soon(20*time.Millisecond, 200*time.Millisecond, func() {
-		if s.until[noAnswer] <= b.now {
-			s.charge = on
-		}
-		b.drive(func(c *agent.Core) { c.Charged(n) })
-	})
+	b.soon(20*time.Millisecond, 200*time.Millisecond, func() { b.slots[n-1].charge = on })
 }
 
 // Reread reads slots before their turn.

@@ -48,8 +48,15 @@ func TestReplay(t *testing.T) {
 // be had again.
 func TestSameSeedSameRun(t *testing.T) {
 	for _, seed := range []uint64{3, 4} {
-		a, _ := traced(seed)
-		b, _ := traced(seed)
+		run := func() *sim {
+			p := profileOf(seed)
+			p.swaps = 12
+			s := newSim(seed, p)
+			s.tracing = true
+			_ = s.run()
+			return s
+		}
+		a, b := run(), run()
 		require.Greater(t, len(a.trace), 100)
 		for i := range a.trace {
 			require.Equal(t, a.trace[i], b.trace[i])
