@@ -393,14 +393,14 @@ func (s *slot) reading(b *box) (agent.Reading, bool) {
 		r.SocPermille, r.VoltageMV = agent.Known(int32(s.held.soc*10)), agent.Known(52_000)
 		r.CellMax, r.CellMin = agent.Known(260), agent.Known(250)
 	}
-	any := func() agent.Tri { return agent.Tri(b.rng.IntN(3)) }
+	anything := func() agent.Tri { return agent.Tri(b.rng.IntN(3)) }
 	switch {
 	case s.until[doorFlaps] > b.now:
-		r.DoorOpen = any()
+		r.DoorOpen = anything()
 	case s.until[boltFlaps] > b.now:
-		r.Bolt = any()
+		r.Bolt = anything()
 	case s.until[presenceFlaps] > b.now && in == link: // else the switch is the only witness
-		r.Switch = any()
+		r.Switch = anything()
 	}
 	s.frozen = r
 	return r, true

@@ -241,7 +241,10 @@ func (s *sim) run() *violation {
 		s.after(s.between(5*time.Second, 60*time.Second), r.visit)
 	}
 	s.after(time.Second, s.backend)
-	for s.tally.Swaps < s.profile.swaps && s.now < longest && s.step() {
+	for s.tally.Swaps < s.profile.swaps && s.now < longest {
+		if !s.step() {
+			break
+		}
 	}
 	s.quiesce()
 	if s.broken == nil {
