@@ -63,12 +63,13 @@ func creditChecks() []check {
 		{"credit.origin", `SELECT credit_id::text, concat_ws(' ', c.origin, c.rider_id, c.opened_at), concat_ws(' ', l.origin, l.rider_id, l.at)
 			FROM credit c FULL JOIN (SELECT * FROM ledger WHERE what = 'credit_opened') l USING (credit_id)
 			WHERE (c.origin, c.rider_id, c.opened_at) IS DISTINCT FROM (l.origin, l.rider_id, l.at)`},
-		// Opened once; reserved when open; spent and freed by whoever reserved it.
+		// Opened once; reserved when open, or taken over by a swap that had a battery;
+		// spent and freed by whoever reserved it.
 		{"I7 a credit is spent at most once", `SELECT credit_id::text, what, coalesce('after ' || before, 'first') FROM (
 				SELECT credit_id, what, swap_id, lag(what) OVER w AS before, lag(swap_id) OVER w AS by
 				FROM ledger WHERE credit_id IS NOT NULL WINDOW w AS (PARTITION BY credit_id ORDER BY position)) t
 			WHERE NOT coalesce(CASE what WHEN 'credit_opened' THEN before IS NULL
-				WHEN 'credit_reserved' THEN before IN ('credit_opened', 'credit_freed') WHEN 'credit_settled' THEN before IN ('credit_opened', 'credit_freed')
+				WHEN 'credit_reserved' THEN before IN ('credit_opened', 'credit_freed') OR before = 'credit_reserved' AND by <> swap_id WHEN 'credit_settled' THEN before IN ('credit_opened', 'credit_freed')
 				ELSE before = 'credit_reserved' AND by = swap_id END, false)`},
 	}
 }
