@@ -108,7 +108,7 @@ func rows() []row {
 		{
 			packages: []string{"backend/internal/postgres"},
 			allowed:  []string{pgx, goose, uuid, "backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol"},
-			inTests:  []string{"backend/internal/postgres/pgtest"},
+			inTests:  []string{"backend/internal/postgres/pgtest", "github.com/anishathalye/porcupine"},
 		},
 		{
 			packages: []string{"backend/internal/web"},
