@@ -166,6 +166,19 @@ const (
 	AlarmSupply     AlarmKind = "supply_low"
 )
 
+// AlarmOther stands in the backend for a kind that is not on the list: a newer
+// agent's, or nonsense.
+const AlarmOther AlarmKind = "other"
+
+// Valid reports whether the kind is on the list.
+func (k AlarmKind) Valid() bool {
+	switch k {
+	case AlarmDoorOpen, AlarmSlotFault, AlarmTamper, AlarmPulses, AlarmJournal, AlarmBoardSilent, AlarmHeldBattery:
+		return true
+	}
+	return k.Safety()
+}
+
 // Safety reports whether an alarm of this kind is the safety loop's: raised by it
 // alone, and, but for supply_low, on until it is cleared on site.
 func (k AlarmKind) Safety() bool {

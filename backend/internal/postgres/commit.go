@@ -21,7 +21,7 @@ import (
 // fails is somebody's fault.
 func (r *Recorder) commitGroup(ctx context.Context, group []parcel, search bool) error {
 	err := r.commitOnce(ctx, group)
-	if err == nil || ctx.Err() != nil || !search && !refused(err) {
+	if err == nil || ctx.Err() != nil || !search && !refused(err) && !errors.Is(err, errLost) {
 		return err
 	}
 	cabinets, order := map[protocol.CabinetID][]parcel{}, []protocol.CabinetID(nil)
@@ -78,7 +78,8 @@ type result struct {
 	challenge protocol.Challenge
 }
 
-// errLost asks for a rerun with what the database has lost.
+// errLost asks for a rerun with what the database has lost: each cabinet alone,
+// for to find whom it was for costs a hash for every rider.
 var errLost = errors.New("a swap that the database has lost")
 
 func (r *Recorder) commitOnce(ctx context.Context, group []parcel) error {
@@ -110,8 +111,8 @@ func (r *Recorder) commitOnce(ctx context.Context, group []parcel) error {
 		return nil
 	}
 	err := r.store.transact(ctx, w, ingest)
-	if errors.Is(err, errLost) {
-		if err = r.store.findRiders(ctx, lost, group, &w); err == nil {
+	if errors.Is(err, errLost) && oneCabinet(group) {
+		if err = r.store.findRiders(ctx, lost, group[0].CabinetID, &w); err == nil {
 			err = r.store.transact(ctx, w, ingest)
 		}
 	}
@@ -183,7 +184,7 @@ func wants(group []parcel) wanted {
 			if id.Validate() == nil {
 				w.swaps = append(w.swaps, string(id))
 			}
-			if rec.Type == protocol.RecordBoot {
+			if rec.Type == protocol.RecordBoot || rec.Type == protocol.RecordClosed && rec.Malformed != nil {
 				w.openAt = append(w.openAt, string(p.CabinetID))
 			}
 			for _, serial := range swap.SerialsOf(rec) {
@@ -257,7 +258,7 @@ func (s *Store) lostIn(books *swap.Books, group []parcel) map[protocol.SwapID]sw
 		c := books.Cabinets[p.CabinetID]
 		for _, rec := range p.records {
 			a, ok := rec.Body.(protocol.Accept)
-			if !ok || c == nil || rec.Seq <= c.LastSeq {
+			if !ok || c == nil || c.Forked || c.Epoch != p.Log.Epoch || rec.Seq <= c.LastSeq {
 				continue
 			}
 			if have := books.Swaps[a.SwapID]; have != nil && have.Nonce == a.Nonce {
@@ -274,16 +275,12 @@ func (s *Store) lostIn(books *swap.Books, group []parcel) map[protocol.SwapID]sw
 	return found
 }
 
-// findRiders recomputes whom the lost grants were for.
-func (s *Store) findRiders(ctx context.Context, lost map[protocol.SwapID]swap.LostGrant, group []parcel, w *wanted) error {
-	cabinets := map[protocol.SwapID]protocol.CabinetID{}
-	for _, p := range group {
-		for _, rec := range p.records {
-			if id := swap.SwapOf(rec); id != "" {
-				cabinets[id] = p.CabinetID
-			}
-		}
-	}
+func oneCabinet(group []parcel) bool {
+	return !slices.ContainsFunc(group, func(p parcel) bool { return p.CabinetID != group[0].CabinetID })
+}
+
+// findRiders recomputes whom the lost grants of a cabinet were for.
+func (s *Store) findRiders(ctx context.Context, lost map[protocol.SwapID]swap.LostGrant, id protocol.CabinetID, w *wanted) error {
 	rows, err := s.pool.Query(ctx, `SELECT rider_id::text FROM rider`)
 	if err != nil {
 		return fmt.Errorf("read the riders: %w", err)
@@ -292,15 +289,26 @@ func (s *Store) findRiders(ctx context.Context, lost map[protocol.SwapID]swap.Lo
 	if err != nil {
 		return fmt.Errorf("read the riders: %w", err)
 	}
-	for id, l := range lost {
-		for _, rider := range riders {
-			if s.o.RiderRef(cabinets[id], rider) == l.Grant.RiderRef {
-				l.RiderID = rider
-				w.riders = append(w.riders, string(rider))
-			}
+	whose := map[protocol.RiderRef]swap.RiderID{}
+	for _, l := range lost {
+		whose[l.Grant.RiderRef] = ""
+	}
+	missing := len(whose)
+	for i, rider := range riders {
+		if missing == 0 || i%1024 == 0 && ctx.Err() != nil {
+			break
 		}
-		lost[id] = l
+		ref := s.o.RiderRef(id, rider)
+		if have, wanted := whose[ref]; wanted && have == "" {
+			whose[ref] = rider
+			w.riders = append(w.riders, string(rider))
+			missing--
+		}
+	}
+	for swapID, l := range lost {
+		l.RiderID = whose[l.Grant.RiderRef]
+		lost[swapID] = l
 	}
 	w.riders = distinct(w.riders)
-	return nil
+	return ctx.Err()
 }

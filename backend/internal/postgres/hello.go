@@ -25,7 +25,7 @@ func (s *Store) Hello(ctx context.Context, id protocol.CabinetID, m protocol.Hel
 	}
 	ok := protocol.HelloOK{Epoch: m.Epoch, BootID: m.BootID}
 	w := wanted{
-		cabinets: strs(id), epochs: [][]byte{m.Epoch[:]},
+		cabinets: strs(id), openAt: strs(id), epochs: [][]byte{m.Epoch[:]},
 		lastCabinets: strs(id, id), lastEpochs: [][]byte{m.Epoch[:], m.Epoch[:]}, lastSeqs: []int64{int64(m.TailSeq), int64(m.AckedSeq)},
 	}
 	err := s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {

@@ -93,3 +93,58 @@ func TestOriginAndSpendingInEveryOrder(t *testing.T) {
 		require.Equal(t, 1, x.Counted)
 	}
 }
+
+// TestManyCabinetsTellAtOnce: what was lost at several cabinets is found for each
+// of them, though their messages come together; a cabinet that is not believed
+// costs nothing.
+func TestManyCabinetsTellAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	k := d.desk(d.store)
+	var cs []*cabinet
+	var riders []swap.RiderID
+	for i := range 6 {
+		c := d.cabinet(protocol.CabinetID(fmt.Sprintf("hb-%04d", i+1)))
+		r, err := d.store.AddRider(t.Context(), postgres.NewRider{Name: "R"})
+		require.NoError(t, err)
+		own := protocol.BatterySerial(fmt.Sprintf("OWN-%d", i))
+		d.battery(own, swap.Place{RiderID: r})
+		c.swapped(c.lost(protocol.KindSwap, r), own)
+		cs, riders = append(cs, c), append(riders, r)
+	}
+	for _, c := range cs {
+		require.True(t, k.Submit(c.log(1, len(c.raws))))
+	}
+	for i, c := range cs {
+		k.sends(c)
+		x := d.account(riders[i])
+		require.Equal(t, 1, x.Counted)
+		require.Equal(t, 1, x.Reviews)
+	}
+	require.Equal(t, int64(len(cs)), query[int64](d, `SELECT count(*) FROM review`))
+}
+
+// TestAHoleFreesTheCabinet: the end of its open swap is in a hole of the log.
+func TestAHoleFreesTheCabinet(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	c := d.cabinet("hb-0001")
+	k := d.desk(d.store)
+	d.battery("OWN", swap.Place{RiderID: alice})
+	d.battery("BOBS", swap.Place{RiderID: bob})
+	g := c.granted(alice, false)
+	c.accept(g)
+	k.sends(c)
+	c.deposit(g, "OWN")
+	m := c.helloMessage()
+	m.FirstSeq = m.TailSeq
+	ok, err := d.store.Hello(t.Context(), c.id, m)
+	require.NoError(t, err)
+	require.Equal(t, m.TailSeq, ok.ResumeSeq)
+	v, err := d.store.Swap(t.Context(), alice, g.SwapID)
+	require.NoError(t, err)
+	require.Equal(t, protocol.ReasonLogHole, v.Reason)
+	delete(c.serials, 3)
+	require.NotNil(t, c.granted(bob, false))
+	d.honest()
+}

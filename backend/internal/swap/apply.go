@@ -113,14 +113,21 @@ func (b *Books) swapFor(c *Cabinet, id protocol.SwapID, at Stamp) *Swap {
 	case s.CabinetID != c.CabinetID:
 		b.reviewRecord(c, at, protocol.ReasonContradictsBooks)
 		return nil
-	case s.State == StateRequested, s.State == StateGranted, s.Outcome == protocol.OutcomeNotStarted:
-		// A door moved, so a grant was accepted, though nobody said so.
+	case s.State == StateRequested, s.State == StateGranted, s.Outcome == protocol.OutcomeNotStarted, s.inHole():
+		// A door moved, so a grant was accepted, though nobody said so; or it goes on
+		// after a hole in the log.
 		b.review(s, at, protocol.ReasonContradictsBooks)
 		s.ByFact, s.State, s.Step = true, StateActive, StepGranted
 		s.Outcome, s.Reason, s.ClosedAt = "", "", Stamp{}.At
 		b.reserveAny(s, at)
 	}
 	return s
+}
+
+// inHole reports whether the swap was given up because its records may be in a
+// hole of the log, and no person has decided on it since.
+func (s *Swap) inHole() bool {
+	return s.Outcome == protocol.OutcomeReview && s.Reason == protocol.ReasonLogHole && s.Reviewed != ""
 }
 
 // intent moves the view, and remembers which batteries a door was opened for.
@@ -214,6 +221,9 @@ func (b *Books) deposit(s *Swap, p protocol.Deposit, at Stamp) {
 	case s.Kind != "" && !s.Kind.Deposits():
 		b.review(s, at, protocol.ReasonContradictsBooks)
 	}
+	if len(s.DepositSlots) > 0 && !slices.Contains(s.DepositSlots, p.Slot) {
+		b.review(s, at, protocol.ReasonContradictsBooks) // it was granted no such slot
+	}
 	s.Soc = p.Battery.Soc
 	if p.Reason.Valid() {
 		s.Reason = p.Reason
@@ -228,8 +238,12 @@ func (b *Books) taken(s *Swap, p protocol.Taken, at Stamp) {
 	case s.Taken == p.BatterySerial && s.TakeSlot == p.Slot:
 		return
 	case s.State == StateClosed, s.Taken != "":
-		// At most one battery leaves per swap (I1): the other is in doubt.
+		// At most one battery leaves per swap (I1): the other is in doubt, and what
+		// the swap left owed is set aside until a person has decided.
 		b.review(s, at, protocol.ReasonContradictsBooks)
+		if cr := b.Credits[s.SwapID]; s.Taken == "" && cr != nil && cr.State == CreditOpen {
+			b.reserve(s, cr, at)
+		}
 		b.doubt(s, p.BatterySerial, at)
 		return
 	}

@@ -55,8 +55,10 @@ func (b *Books) judge(s *Swap, p protocol.Closed, at Stamp) protocol.Outcome {
 	case s.RiderID == "", p.Kind != s.Kind, !p.Outcome.PossibleFor(s.Kind),
 		hasTake && !takes,
 		hasDeposit && !deposits && p.Outcome != protocol.OutcomeReturned,
-		hasDeposit && deposits && p.Deposited != "" && p.Deposited != s.Deposited,
+		s.Deposited != "" && p.Deposited != "" && p.Deposited != s.Deposited,
+		s.DepositSlot != 0 && p.DepositSlot != 0 && p.DepositSlot != s.DepositSlot,
 		hasTake && p.Taken != "" && p.Taken != s.Taken,
+		hasTake && p.TakeSlot != 0 && p.TakeSlot != s.TakeSlot,
 		deposits && !hasDeposit && (p.Deposited == "" || p.DepositSlot == 0),
 		takes && !hasTake && (p.Taken == "" || p.TakeSlot == 0):
 		b.review(s, at, protocol.ReasonContradictsBooks)
@@ -161,6 +163,16 @@ func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
 	if !c.Epoch.IsZero() && !c.Forked {
 		at.Epoch, at.Seq = c.Epoch, c.LastSeq
 		b.reviewRecord(c, at, protocol.ReasonEpochReplaced)
+	}
+}
+
+// giveUpAt gives up what a cabinet was granted and has not ended, as far as the
+// books were told.
+func (b *Books) giveUpAt(c *Cabinet, reason protocol.Reason, at Stamp) {
+	for _, s := range sorted(b.Swaps) {
+		if s.CabinetID == c.CabinetID && s.Open() && s.State != StateRequested {
+			b.giveUp(s, nil, reason, at)
+		}
 	}
 }
 

@@ -26,7 +26,7 @@ type Standing struct {
 type OpenSwap struct {
 	SwapID      protocol.SwapID
 	State       State
-	Unreachable bool // its cabinet has been silent for UnreachableAfter
+	Unreachable bool // its cabinet has been silent for UnreachableAfter, or is not believed any more
 }
 
 // Decision is what a scan becomes.
@@ -98,7 +98,7 @@ func (b *Books) Standing(rider RiderID, cabinet protocol.CabinetID, now time.Tim
 		}
 		if s.RiderID == rider {
 			c := b.Cabinets[s.CabinetID]
-			st.Open = append(st.Open, OpenSwap{s.SwapID, s.State, c == nil || now.Sub(c.HeardAt) > UnreachableAfter})
+			st.Open = append(st.Open, OpenSwap{s.SwapID, s.State, c == nil || c.Forked || now.Sub(c.HeardAt) > UnreachableAfter})
 		}
 	}
 	st.Batteries = len(b.expected(rider))

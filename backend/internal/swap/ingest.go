@@ -78,6 +78,9 @@ func (c *Cabinet) fresh(rs []Record) ([]Record, Verdict) {
 func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
 	if r.Malformed != nil {
 		b.reviewRecord(c, at, protocol.ReasonMalformedRecord)
+		if r.Type == protocol.RecordClosed {
+			b.giveUpAt(c, protocol.ReasonMalformedRecord, at) // it was the end of what is open there
+		}
 		return ""
 	}
 	switch p := r.Body.(type) {
@@ -112,13 +115,28 @@ func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
 		b.void(c, p, r, at)
 		return p.SwapID
 	case protocol.Alarm:
-		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, AlarmRecord, p, at})
+		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, AlarmRecord, tellable(p), at})
 	case protocol.Tamper:
-		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, TamperRecord, protocol.Alarm{Kind: protocol.AlarmTamper, Slot: p.Slot}, at})
+		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, TamperRecord, tellable(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: p.Slot}), at})
 	case protocol.ChargeCut:
-		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, ChargeCutRecord, protocol.Alarm{Kind: p.Kind, Slot: p.Slot}, at})
+		b.alarms = append(b.alarms, SafetyEvent{c.CabinetID, ChargeCutRecord, tellable(protocol.Alarm{Kind: p.Kind, Slot: p.Slot}), at})
 	}
 	return ""
+}
+
+// tellable is an alarm as it may stand in a metric's label, a log and a message:
+// a cabinet may say anything. None is lost for that.
+func tellable(a protocol.Alarm) protocol.Alarm {
+	if !a.Kind.Valid() {
+		a.Kind = protocol.AlarmOther
+	}
+	if checkSlot("slot", a.Slot, 0) != nil {
+		a.Slot = 0
+	}
+	if a.SwapID.Validate() != nil {
+		a.SwapID = ""
+	}
+	return a
 }
 
 // Fork stops an epoch that has contradicted itself: a journal rolled back, or
@@ -134,10 +152,12 @@ func (b *Books) Fork(c *Cabinet, at Stamp) {
 }
 
 // Jump leaves a hole in the log: no agent has the records up to before firstSeq
-// any more. They are lost to the books; a person looks.
+// any more. They are lost to the books, perhaps with the end of what is open
+// there; a person looks. What the log tells after the hole is booked all the same.
 func (b *Books) Jump(c *Cabinet, firstSeq uint64, at Stamp) {
 	at.Epoch, at.Seq = c.Epoch, firstSeq-1
 	b.reviewRecord(c, at, protocol.ReasonLogHole)
+	b.giveUpAt(c, protocol.ReasonLogHole, at)
 	c.LastSeq, c.LastHash, c.Hole = firstSeq-1, protocol.Hash{}, true
 	b.touchCabinet(c)
 }

@@ -274,6 +274,9 @@ func (k *ruling) touched(serial protocol.BatterySerial) bool {
 // book enters what is missing, moves credits, and gives every battery of the
 // case a place.
 func (k *ruling) book(p missing) {
+	if k.s.Kind == protocol.KindSwap {
+		k.free(k.s, k.at) // what it left owed, if that was set aside until now
+	}
 	if p.deposit != "" {
 		k.bookDeposit(p.deposit)
 	}
