@@ -206,10 +206,15 @@ func (r *retelling) pass(epoch protocol.Epoch, seq uint64) {
 		}
 		switch {
 		case v.Reason == protocol.ReasonLogHole && v.Seq < seq && v.Seq > r.told.Cabinet.LastSeq:
-			r.told.Jump(v.Seq)
+			r.told.Jump(v.Seq, v.Stamp)
+			for _, w := range r.reviews { // what was granted, and perhaps accepted in the hole
+				if w.Reason == protocol.ReasonLogHole && w.SwapID != "" && w.Epoch == epoch && w.Seq == v.Seq {
+					r.told.GiveUp(w.SwapID, w.Reason, w.Stamp)
+				}
+			}
 			r.jumped[place{epoch, v.Seq}] = true
 		case v.Reason == protocol.ReasonCabinetOffline && v.SwapID != "" && v.Seq < seq && v.Seq <= r.told.Cabinet.LastSeq:
-			r.told.GiveUp(v.SwapID, v.Stamp)
+			r.told.GiveUp(v.SwapID, v.Reason, v.Stamp)
 		}
 	}
 }

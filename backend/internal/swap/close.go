@@ -166,11 +166,12 @@ func (b *Books) LeaveEpoch(c *Cabinet, inv protocol.Inventory, at Stamp) {
 	}
 }
 
-// giveUpAt gives up what a cabinet was granted and has not ended, as far as the
-// books were told.
+// giveUpAt gives up what is open at a cabinet whose end cannot be told any more;
+// in a hole of the log a granted swap may have been accepted too.
 func (b *Books) giveUpAt(c *Cabinet, reason protocol.Reason, at Stamp) {
 	for _, s := range sorted(b.Swaps) {
-		if s.CabinetID == c.CabinetID && s.Open() && s.State != StateRequested {
+		granted := s.State == StateGranted && reason == protocol.ReasonLogHole
+		if s.CabinetID == c.CabinetID && (granted || s.State == StateActive) {
 			b.giveUp(s, nil, reason, at)
 		}
 	}

@@ -58,15 +58,26 @@ func (t *Retelling) Enter(e protocol.Epoch, at Stamp) {
 	b.EnterEpoch(t.Cabinet, e)
 }
 
-// Jump passes a hole up to a record that nobody has.
-func (t *Retelling) Jump(last uint64) {
-	NewBooks().Jump(t.Cabinet, last+1, Stamp{})
+// Jump passes a hole up to a record that nobody has. What was under way then is
+// given up.
+func (t *Retelling) Jump(last uint64, at Stamp) {
+	b := NewBooks()
+	t.lendActive(b)
+	b.Jump(t.Cabinet, last+1, at)
 }
 
 // GiveUp closes a swap that was moved to review.
-func (t *Retelling) GiveUp(id protocol.SwapID, at Stamp) {
+func (t *Retelling) GiveUp(id protocol.SwapID, reason protocol.Reason, at Stamp) {
 	if s := t.Swaps[id]; s != nil && s.Open() {
-		NewBooks().giveUp(s, nil, protocol.ReasonCabinetOffline, at)
+		NewBooks().giveUp(s, nil, reason, at)
+	}
+}
+
+func (t *Retelling) lendActive(b *Books) {
+	for id, s := range t.Swaps {
+		if s.CabinetID == t.Cabinet.CabinetID && s.State == StateActive {
+			t.lend(b, id)
+		}
 	}
 }
 
@@ -77,6 +88,9 @@ func (t *Retelling) Ingest(rs []Record, rc Receipt) ([]Stored, Verdict) {
 	boots := false
 	for _, r := range rs {
 		boots = boots || r.Type == protocol.RecordBoot
+		if r.Type == protocol.RecordClosed && r.Malformed != nil {
+			t.lendActive(b)
+		}
 		t.lend(b, SwapOf(r), SerialsOf(r)...)
 	}
 	if boots {
