@@ -31,6 +31,7 @@ func commands() []command {
 		{"check-config", "", "say all that is wrong with the configuration and the files that it names", []string{"config"}, checkConfig},
 		{"journal print", "DIR", "print every record of state_dir/journal, one JSON object a line", nil, printJournal},
 		{"journal verify", "DIR", "check every record and the chain of state_dir/journal; exit 1 when something is wrong", nil, verifyJournal},
+		{"clear-alarm", "SLOT|all", "clear latched safety alarms of a slot, of the cabinet (0), or all: on site, with the maintenance key turned", []string{"config"}, clearAlarm},
 		{"keygen", "", "make the cabinet's own key, and print what the backend needs to know of it", []string{"out"}, keygen},
 	}
 }

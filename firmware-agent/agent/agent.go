@@ -35,6 +35,7 @@ type Options struct {
 	openDisk     func(dir string) (journal.Disk, error)
 	synchronised func() bool
 	wall         func() time.Time
+	supervisor   supervisor
 }
 
 // Agent is one run of the program. Start it once; Stop may be called twice.
@@ -102,6 +103,7 @@ func New(o Options) (*Agent, error) {
 func (a *Agent) Start() error {
 	for _, start := range []func() error{
 		a.startJournal, a.startBus, a.startSafety, a.openScreen, a.startCabinet, a.startLink, a.run, a.startScreen, a.startMetrics,
+		a.startSite, a.startWatchdog,
 	} {
 		if err := start(); err != nil {
 			return errors.Join(fmt.Errorf("start: %w", err), a.Stop())

@@ -17,6 +17,7 @@ const (
 	broker     = "github.com/mochi-mqtt/server/v2"
 	ptyLibrary = "github.com/creack/pty"
 	serialPort = "go.bug.st/serial"
+	systemd    = "github.com/coreos/go-systemd/v22"
 	yaml       = "go.yaml.in/yaml/v3"
 	browser    = "github.com/chromedp"
 	otp        = "github.com/pquerna/otp"
@@ -47,7 +48,7 @@ func rows() []row {
 		},
 		{
 			packages: []string{"firmware-agent/agent"},
-			allowed:  []string{"firmware-agent/internal/...", "protocol/...", prometheus, serialPort, "golang.org/x/sys"},
+			allowed:  []string{"firmware-agent/internal/...", "protocol/...", prometheus, serialPort, "golang.org/x/sys", systemd},
 			inTests:  []string{ptyLibrary, broker, paho},
 		},
 		{

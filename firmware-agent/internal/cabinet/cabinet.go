@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"batteryswap/firmware-agent/internal/charging"
@@ -93,6 +94,7 @@ type Cabinet struct {
 	rereads  chan []int
 
 	stats *stats
+	beats atomic.Uint64
 
 	mu   sync.Mutex
 	view view // what Inventory and others look at
@@ -141,6 +143,10 @@ func (c *Cabinet) Reject(t protocol.Type, why string) bool {
 	return offer(c.rejects, swap.Rejected{Type: t, Why: why}, &c.stats.commandsDropped)
 }
 
+// Beats counts the turns of the loop: it stands still when the loop does, or the
+// journal for which it waits.
+func (c *Cabinet) Beats() uint64 { return c.beats.Load() }
+
 // Run owns the cabinet until ctx ends, or until the journal fails: then nothing
 // more is done to any lock, and the error says why. Run returns after everything
 // that it started has ended.
@@ -158,6 +164,7 @@ func (c *Cabinet) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		c.beats.Add(1)
 		c.core.ObserveSafety(c.o.Safety.Verdict(), c.o.Safety.Cuts())
 		if err := c.carryOut(ctx, &started, c.core.Step(c.o.Now(), what)); err != nil {
 			return err

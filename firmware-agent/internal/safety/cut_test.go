@@ -95,7 +95,7 @@ func runs() int {
 	if n, err := strconv.Atoi(os.Getenv("SAFETY_RUNS")); err == nil {
 		return n
 	}
-	return 25
+	return usualRuns
 }
 
 // TestPowerIsOffInTime makes every danger happen at a moment of chance, in every

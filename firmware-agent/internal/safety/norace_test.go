@@ -1,0 +1,6 @@
+//go:build !race
+
+package safety_test
+
+// usualRuns is for every day.
+const usualRuns = 25
