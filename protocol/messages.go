@@ -37,7 +37,7 @@ const (
 	MaxLogRecords    = 32
 	// MaxFlaggedSerials keeps a cabinet's configuration within a record, beside
 	// all else that a snapshot holds.
-	MaxFlaggedSerials = 80
+	MaxFlaggedSerials = 78
 	// MaxClearFaults bounds how often a slot can be repaired.
 	MaxClearFaults = 999_999_999
 	// MaxSoftware and MaxAlarmLength bound what an agent says of itself, in bytes.

@@ -30,6 +30,7 @@ func TestSnapshotFits(t *testing.T) {
 		o.Before = append(o.Before, Kept{Slot: n, Out: true, Presence: protocol.HoldsBattery, Serial: serial(n)})
 		for _, k := range []protocol.AlarmKind{
 			protocol.AlarmSlotFault, protocol.AlarmHeldBattery, protocol.AlarmTamper, protocol.AlarmDoorOpen, protocol.AlarmBoardSilent,
+			protocol.AlarmTemperature, protocol.AlarmHeatRate, protocol.AlarmSensorSilent, protocol.AlarmCurrentOff, protocol.AlarmSmoke,
 		} {
 			d.Alarms = foldAlarm(d.Alarms, protocol.Alarm{Kind: k, Slot: n})
 		}

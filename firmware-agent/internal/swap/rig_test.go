@@ -67,6 +67,7 @@ type rig struct {
 	allTime  time.Duration // running time over all boots
 	refuse   protocol.Reason
 	halt     bool
+	safety   *Safety
 
 	// cut, when set, is asked at every boundary between effects.
 	cut func(where string) bool
@@ -208,7 +209,7 @@ func (r *rig) reading(n int) slot.Reading {
 }
 
 func (r *rig) input(e Event) Input {
-	in := Input{Now: r.now, Event: e, Refuse: r.refuse, Halt: r.halt}
+	in := Input{Now: r.now, Event: e, Refuse: r.refuse, Halt: r.halt, Safety: r.safety}
 	for i := range r.ev {
 		v := r.ev[i].View(r.now)
 		if r.broken == noStable {
