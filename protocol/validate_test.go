@@ -41,7 +41,7 @@ func TestValidateNamesTheField(t *testing.T) {
 		"resume_seq: want 1 or more":         change(t, func(m *HelloOK) { m.ResumeSeq = 0 }),
 		"config.slots_out: 49 slots":         change(t, func(m *HelloOK) { m.Config.SlotsOut = make([]int, MaxSlots+1) }),
 		"config.slots_out: slot 0":           change(t, func(m *HelloOK) { m.Config.SlotsOut = []int{0} }),
-		"config.flagged_serials: 81":         change(t, func(m *HelloOK) { m.Config.FlaggedSerials = make([]BatterySerial, MaxFlaggedSerials+1) }),
+		"config.flagged_serials: 79":         change(t, func(m *HelloOK) { m.Config.FlaggedSerials = make([]BatterySerial, MaxFlaggedSerials+1) }),
 		"config.clear_faults: slot 49":       change(t, func(m *HelloOK) { m.Config.ClearFaults = map[int]int64{MaxSlots + 1: 1} }),
 		"config.clear_faults: slot 4: count": change(t, func(m *HelloOK) { m.Config.ClearFaults = map[int]int64{4: 0} }),
 		"config.flagged_serials: battery":    change(t, func(m *HelloOK) { m.Config.FlaggedSerials = []BatterySerial{""} }),
