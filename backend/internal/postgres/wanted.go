@@ -77,9 +77,9 @@ const (
 	sqlScans = `SELECT x.* FROM unnest(@scanRiders, @scanKeys) AS t(r, k)
 		CROSS JOIN LATERAL (SELECT ` + scanColumns + ` FROM scan WHERE rider_id = t.r AND idempotency_key = t.k OFFSET 0) x`
 
-	// Open swaps of the same riders at other cabinets, and those cabinets, are
-	// read and not locked: only what never changes in them is used, and when they
-	// were heard last.
+	// Open swaps of the same riders at other cabinets are read and not locked:
+	// whoever changes one holds its rider's row, as this transaction does. Of
+	// those cabinets only when they were heard last is used.
 	sqlOtherSwaps = `SELECT x.* FROM (SELECT DISTINCT o.rider_id FROM unnest(@deposits) AS w(id)
 			CROSS JOIN LATERAL (SELECT rider_id FROM swap WHERE swap_id = w.id OFFSET 0) o) AS r
 		CROSS JOIN LATERAL (SELECT ` + swapColumns + ` FROM swap
