@@ -32,7 +32,7 @@ type cabinetCommand struct {
 	Meter      string        `help:"Energy meter at address 201: ddsu666, dtsu666, sdm120, sdm630." enum:"none,ddsu666,dtsu666,sdm120,sdm630" default:"ddsu666"`
 	Climate    bool          `help:"An XY-MD02 climate sensor at address 202." default:"true" negatable:""`
 	Link       string        `help:"Make a symbolic link with this name to the pseudo-terminal, as /dev/serial/by-path has."`
-	Speed      float64       `help:"Batteries charge and cool so many times as fast." default:"1"`
+	Speed      float64       `help:"Batteries charge so many times as fast; temperatures keep their time." default:"1"`
 	Scenario   string        `help:"Trouble that happens by itself: one of those above." default:""`
 	Seed       uint64        `help:"Seed of sensors that flap and faults that strike now and then." default:"1"`
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// How warm things get, in 0.1 °C, and how soon, in seconds of physics.
+// How warm things get, in 0.1 °C, and how soon, in seconds, whatever the speed.
 const (
 	batteryWarmsBy   = 80.0 // above the slot's air, at full current
 	batterySettles   = 900.0

@@ -90,6 +90,19 @@ func TestWhatIsWarm(t *testing.T) {
 	require.InDelta(t, 250, sensors.LowerTempDeciC, 15)
 }
 
+// However fast batteries charge, none warms up by 1 °C in a second: that is how
+// agents know one that is on fire.
+func TestChargingQuicklyIsNoAlarm(t *testing.T) {
+	w := hall(t, 120)
+	last := facts(w, 0, 3).Battery.TempDeciC
+	for at := time.Second; at < 2*time.Minute; at += time.Second {
+		now := facts(w, at, 3).Battery.TempDeciC
+		require.Less(t, now-last, 3)
+		last = now
+	}
+	require.Equal(t, 1000, facts(w, 2*time.Minute, 3).Battery.SocPermille)
+}
+
 func TestRunawaySpreadsUnlessItIsCut(t *testing.T) {
 	begin := func() *world.World {
 		w := hall(t, 120)

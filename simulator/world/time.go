@@ -63,10 +63,10 @@ func (w *World) pass(step time.Duration) {
 		c := w.cabinets[id]
 		c.energy += c.powerW() * seconds
 		c.drainBackup(seconds)
-		c.warm(outside, seconds)
+		c.warm(outside, step.Seconds())
 		for i, s := range c.slots {
 			current := s.current(c)
-			s.warmAir(c, outside, seconds)
+			s.warmAir(c, outside, step.Seconds())
 			if s.held == nil {
 				continue
 			}
@@ -74,7 +74,7 @@ func (w *World) pass(step time.Duration) {
 			if w.burn(c, i, current > 0, step.Seconds()) {
 				w.fire = true
 			} else {
-				s.held.settle(s.air, current, seconds)
+				s.held.settle(s.air, current, step.Seconds())
 			}
 		}
 	}

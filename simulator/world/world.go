@@ -50,9 +50,9 @@ type World struct {
 	last      uint64
 }
 
-// New makes an empty world. Physics (charging, temperatures, weather, the meter)
-// runs speed times as fast as time; hands, springs, locks and fire do not. A speed
-// of 0 means 1.
+// New makes an empty world. Charging, the meter and the day run speed times as fast
+// as time; hands, springs, locks and temperatures do not, for a battery that warms
+// up a hundred times as fast as one can is an alarm. A speed of 0 means 1.
 func New(random *rand.Rand, speed float64) *World {
 	if speed <= 0 {
 		speed = 1
