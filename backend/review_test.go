@@ -67,7 +67,11 @@ func TestReviewsAtAShell(t *testing.T) {
 	require.Contains(t, call(1, "hardship", "2", "--by", "wei"), "at most one a day")
 	call(0, "decide", "2", "not_deposited", "--reason", "seen_on_site", "--by", "wei")
 	require.Contains(t, call(1, "decide", "2", "owed", "--reason", "rider", "--by", "li"), "wei decided not_deposited on ")
-	require.Equal(t, 1, strings.Count(call(0, "list"), "\n"), "only the heading is left")
+	// Books that were restored may have lost what the epoch before had told.
+	require.Regexp(t, `3 +\S+ +hb-0001 +- +epoch_replaced`, call(0, "list"))
+	call(0, "decide", "3", "noted", "--reason", "records", "--by", "wei")
+	left := call(0, "list")
+	require.Equal(t, 1, strings.Count(left, "\n"), "only the heading is left: %s", left)
 	require.Contains(t, call(0, "list", "--all"), "not_deposited (seen_on_site) by wei")
 	require.Contains(t, call(1, "show", "9"), "not found")
 	status, out, _ := shellRun(t, "", "audit", "--database-url="+database)
