@@ -20,6 +20,10 @@ const (
 	// pingsToDown failed pings make the database "not reachable": one may be
 	// slow for a moment only.
 	pingsToDown = 3
+	// configEvery is how soon a cabinet in contact hears of a new configuration,
+	// and how often it is told until it confirms.
+	configEvery = 3 * time.Second
+	headEvery   = 24 * time.Hour
 	keysEvery   = time.Minute
 	keysRetry   = time.Second
 )
@@ -37,6 +41,8 @@ func (f *Fleet) startLoops() {
 	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
 	loops.Go(func() { f.audit(ctx) })
 	loops.Go(func() { f.every(ctx, "tell cabinets of each other", guideTurn, f.sendGuides) })
+	loops.Go(func() { f.every(ctx, "send configurations", configEvery, f.sendConfigs) })
+	loops.Go(func() { f.every(ctx, "publish the head of the audit log", headEvery, f.publishHead) })
 	f.push(func(context.Context) {
 		cancel()
 		loops.Wait()
@@ -91,6 +97,31 @@ func (f *Fleet) expireRequests(ctx context.Context) error {
 		f.log.Warn("the cabinet did not answer", "cabinet_id", e.CabinetID, "swap_id", e.SwapID, "reason", protocol.ReasonCabinetOffline)
 		f.link.Publish(e.CabinetID, protocol.Cancel{SwapID: e.SwapID})
 	}
+	return nil
+}
+
+// sendConfigs tells cabinets what staff set, until they confirm it. One that is
+// away hears it when it says hello.
+func (f *Fleet) sendConfigs(ctx context.Context) error {
+	waiting, err := f.store.Unconfirmed(ctx)
+	if err != nil {
+		return fmt.Errorf("send configurations: %w", err)
+	}
+	for _, w := range waiting {
+		f.log.Info("configuration sent", "cabinet_id", w.CabinetID, "event", "config", "version", w.HelloOK.Config.Version)
+		f.link.Publish(w.CabinetID, w.HelloOK)
+	}
+	return nil
+}
+
+// publishHead writes the head of the audit log where the database's owner cannot
+// change it: what was before it can then be shown to be as it was.
+func (f *Fleet) publishHead(ctx context.Context) error {
+	head, err := f.store.AuditHead(ctx)
+	if err != nil {
+		return err
+	}
+	f.log.Info("audit log", "event", "audit_head", "head", head)
 	return nil
 }
 

@@ -14,10 +14,8 @@ import (
 
 // Errors of staff who sign in.
 var (
-	// ErrTooManyTries: wait until the window is over.
-	ErrTooManyTries = errors.New("too many tries: wait a quarter of an hour")
-	// ErrExists: the name is taken.
-	ErrExists = errors.New("there already")
+	ErrTooManyTries = staff.ErrTooManyTries
+	ErrExists       = staff.ErrExists
 )
 
 // NewAccount is a staff account to add.
@@ -86,9 +84,6 @@ func endSessions(ctx context.Context, tx pgx.Tx, login string) error {
 	return err
 }
 
-// ErrLastAdmin keeps the fleet from having nobody who could add accounts.
-var ErrLastAdmin = errors.New("the last account with the role admin: want another one first")
-
 // SetAccount changes an account's roles, or disables it with none. Its sessions
 // end: what they may do has changed.
 func (s *Store) SetAccount(ctx context.Context, login string, roles []staff.Role) error {
@@ -103,7 +98,7 @@ func (s *Store) SetAccount(ctx context.Context, login string, roles []staff.Role
 			return err
 		}
 		if !slices.Contains(roles, staff.Admin) && len(admins) == 1 && admins[0] == login {
-			return ErrLastAdmin
+			return &staff.Refusal{Code: staff.LastAdmin, Detail: "the last account with the role admin: want another one first"}
 		}
 		sql, args, act := `UPDATE staff_account SET roles = $2, disabled_at = NULL WHERE login = $1`, []any{login, strs(roles...)}, "account.roles"
 		if len(roles) == 0 {

@@ -38,6 +38,8 @@ func (s *Store) Hello(ctx context.Context, id protocol.CabinetID, m protocol.Hel
 			// Restored from a backup: what staff set here now must count as newer.
 			b.Queue(`UPDATE cabinet SET config_version = $2::bigint + 1 WHERE cabinet_id = $1 AND config_version < $2::bigint`, string(id), m.ConfigVersion)
 		}
+		b.Queue(`UPDATE cabinet SET config_confirmed = least($2, config_version) WHERE cabinet_id = $1 AND config_confirmed <> least($2, config_version)`,
+			string(id), max(0, m.ConfigVersion))
 		left := l.epochState == epochLeft
 		if c.Epoch.IsZero() && !left {
 			l.books.EnterEpoch(c, m.Epoch) // enrolled or replaced: the first epoch is taken as it comes
@@ -101,15 +103,4 @@ func queueEpoch(b *pgx.Batch, id protocol.CabinetID, e protocol.Epoch) {
 	b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state = 'current' AND epoch <> $2`, string(id), e[:])
 	b.Queue(`INSERT INTO cabinet_epoch (cabinet_id, epoch, state) VALUES ($1, $2, 'current')
 		ON CONFLICT (cabinet_id, epoch) DO UPDATE SET state = 'current', changed_at = now()`, string(id), e[:])
-}
-
-// config is what staff set for a cabinet.
-func (s *Store) config(ctx context.Context, id protocol.CabinetID) (protocol.CabinetConfig, error) {
-	var c protocol.CabinetConfig
-	err := s.pool.QueryRow(ctx, `SELECT config_version, out_of_service, slots_out FROM cabinet WHERE cabinet_id = $1`, string(id)).
-		Scan(&c.Version, &c.OutOfService, &c.SlotsOut)
-	if err != nil {
-		return c, fmt.Errorf("read the configuration of %s: %w", id, err)
-	}
-	return c, nil
 }

@@ -20,7 +20,12 @@ func (s *Store) DecideReview(ctx context.Context, d swap.ReviewDecision) error {
 		return fmt.Errorf("decide review %d: %w", d.ReviewID, err)
 	}
 	given := slices.DeleteFunc([]string{string(d.Deposited), string(d.Taken)}, func(s string) bool { return s == "" })
-	err := s.withCase(ctx, d.ReviewID, given, func(l *loaded) error { return l.books.Decide(l.review, d, swap.Now(l.now)) })
+	err := s.withCase(ctx, d.ReviewID, given, func(l *loaded, b *pgx.Batch) error {
+		if err := l.books.Decide(l.review, d, swap.Now(l.now)); err != nil {
+			return err
+		}
+		return queueAudit(ctx, b, "review.decide", fmt.Sprint(d.ReviewID), map[string]any{"decision": d.Decision, "reason": d.Reason, "by": d.By})
+	})
 	if err != nil {
 		return fmt.Errorf("decide review %d: %w", d.ReviewID, err)
 	}
@@ -31,7 +36,12 @@ func (s *Store) DecideReview(ctx context.Context, d swap.ReviewDecision) error {
 // Hardship gives the rider of an open review a battery to go on with, once per
 // review and day.
 func (s *Store) Hardship(ctx context.Context, reviewID int64, by string) error {
-	err := s.withCase(ctx, reviewID, nil, func(l *loaded) error { return l.books.Hardship(l.review, by, swap.Now(l.now)) })
+	err := s.withCase(ctx, reviewID, nil, func(l *loaded, b *pgx.Batch) error {
+		if err := l.books.Hardship(l.review, by, swap.Now(l.now)); err != nil {
+			return err
+		}
+		return queueAudit(ctx, b, "review.hardship", fmt.Sprint(reviewID), map[string]any{"by": by})
+	})
 	if err != nil {
 		return fmt.Errorf("hardship credit for review %d: %w", reviewID, err)
 	}
@@ -56,8 +66,12 @@ func (s *Store) MoveToReview(ctx context.Context, id protocol.SwapID) error {
 	if err != nil {
 		return err
 	}
-	err = s.transact(ctx, wanted{cabinets: []string{cabinet}, swaps: strs(id)}, func(l *loaded, _ *pgx.Batch) error {
-		return l.books.MoveToReview(l.books.Cabinets[protocol.CabinetID(cabinet)], l.books.Swaps[id], inventory, swap.Now(l.now))
+	err = s.transact(ctx, wanted{cabinets: []string{cabinet}, swaps: strs(id)}, func(l *loaded, b *pgx.Batch) error {
+		err := l.books.MoveToReview(l.books.Cabinets[protocol.CabinetID(cabinet)], l.books.Swaps[id], inventory, swap.Now(l.now))
+		if err != nil {
+			return err
+		}
+		return queueAudit(ctx, b, "swap.move_to_review", string(id), nil)
 	})
 	if err != nil {
 		return fmt.Errorf("move swap %s to review: %w", id, err)
@@ -69,21 +83,21 @@ func (s *Store) MoveToReview(ctx context.Context, id protocol.SwapID) error {
 var errCaseGrew = errors.New("the case has grown")
 
 // withCase loads a review with everything that it is about, under lock.
-func (s *Store) withCase(ctx context.Context, id int64, given []string, act func(*loaded) error) error {
+func (s *Store) withCase(ctx context.Context, id int64, given []string, act func(*loaded, *pgx.Batch) error) error {
 	var err error
 	for range maxReruns {
 		var w wanted
 		if w, err = s.wantCase(ctx, id, given); err != nil {
 			return err
 		}
-		err = s.transact(ctx, w, func(l *loaded, _ *pgx.Batch) error {
+		err = s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {
 			for _, e := range l.review.Batteries {
 				if l.books.Batteries[e.BatterySerial] == nil {
 					return errCaseGrew
 				}
 			}
 			l.review.Act = newID()
-			return act(l)
+			return act(l, b)
 		})
 		if !errors.Is(err, errCaseGrew) {
 			return err

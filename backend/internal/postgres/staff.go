@@ -65,7 +65,8 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 			l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
 			l.books.EnterEpoch(c, protocol.Epoch{})
 			b.Queue(`UPDATE cabinet SET station = $2, street = $3, slots = $4,
-				out_of_service = out_of_service AND retired_at IS NULL, retired_at = NULL WHERE cabinet_id = $1`, string(e.CabinetID), e.Station, e.Street, e.Slots)
+				out_of_service = out_of_service AND retired_at IS NULL, retired_at = NULL,
+				config_version = config_version + 1, config_confirmed = 0 WHERE cabinet_id = $1`, string(e.CabinetID), e.Station, e.Street, e.Slots)
 			b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(e.CabinetID))
 			b.Queue(`UPDATE cabinet_key SET revoked_at = now() WHERE cabinet_id = $1 AND revoked_at IS NULL`, string(e.CabinetID))
 		}

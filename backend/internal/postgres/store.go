@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -109,7 +110,7 @@ func (s *Store) Stat() *pgxpool.Stat { return s.pool.Stat() }
 
 // Errors that a caller tells apart.
 var (
-	ErrNotFound  = errors.New("not found")
+	ErrNotFound  = fmt.Errorf("%w", staff.ErrNotFound)
 	ErrOld       = errors.New("older than what is in the books")
 	ErrKeyReused = errors.New("idempotency key: already used for another scan") // same key, other cabinet or hand_back
 )

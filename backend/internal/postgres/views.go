@@ -55,7 +55,7 @@ const sqlCabinets = `SELECT c.cabinet_id, c.station, c.street, coalesce(` + hear
 
 // Cabinets lists all cabinets, by their names, without their inventories.
 func (s *Store) Cabinets(ctx context.Context) ([]swap.CabinetView, error) {
-	rows, err := s.pool.Query(ctx, sqlCabinets+` ORDER BY c.cabinet_id`, heardWithin, false)
+	rows, err := s.pool.Query(ctx, sqlCabinets+` WHERE c.retired_at IS NULL ORDER BY c.cabinet_id`, heardWithin, false)
 	if err != nil {
 		return nil, fmt.Errorf("list cabinets: %w", err)
 	}
@@ -71,7 +71,7 @@ func (s *Store) Cabinet(ctx context.Context, id protocol.CabinetID) (swap.Cabine
 	if id.Validate() != nil {
 		return swap.CabinetView{}, ErrNotFound
 	}
-	rows, err := s.pool.Query(ctx, sqlCabinets+` WHERE c.cabinet_id = $3`, heardWithin, true, string(id))
+	rows, err := s.pool.Query(ctx, sqlCabinets+` WHERE c.retired_at IS NULL AND c.cabinet_id = $3`, heardWithin, true, string(id))
 	if err != nil {
 		return swap.CabinetView{}, fmt.Errorf("read cabinet %s: %w", id, err)
 	}

@@ -2,11 +2,52 @@ package staff
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 )
+
+// Errors that pages and machines are told apart.
+var (
+	ErrNotFound = errors.New("not found")
+	// ErrTooManyTries: wait until the window is over.
+	ErrTooManyTries = errors.New("too many tries: wait a quarter of an hour")
+	// ErrExists: the name is taken.
+	ErrExists = errors.New("there already")
+)
+
+// Refusal is an act that cannot be done now, though nothing is wrong with how it
+// was asked for.
+type Refusal struct {
+	Code   string // of a closed list: each has a text
+	Detail string
+}
+
+// Error implements error.
+func (r *Refusal) Error() string { return r.Code + ": " + r.Detail }
+
+// The codes of refusals.
+const (
+	LastAdmin       = "last_admin"      // nobody could add accounts
+	AlreadyDecided  = "already_decided" // somebody was first
+	Contradiction   = "contradiction"   // the facts in the books deny the decision
+	TooManyRecalled = "too_many_recalled"
+	SlotUnknown     = "slot_unknown"
+	NotWithStaff    = "not_with_staff"   // fetch it first
+	BatteriesInside = "batteries_inside" // say first where they are
+	Retired         = "retired"
+	NothingWaits    = "nothing_waits"
+	AlreadyDone     = "already_done" // somebody was first
+)
+
+// RefusalCodes is the closed list.
+func RefusalCodes() []string {
+	return []string{
+		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, BatteriesInside, Retired, NothingWaits, AlreadyDone,
+	}
+}
 
 // Role is what an account may do. An account may have several.
 type Role string

@@ -1,0 +1,131 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"batteryswap/backend/internal/staff"
+	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
+)
+
+// Reveal gives a rider's name, for a reason that is written down.
+func (s *Store) Reveal(ctx context.Context, id swap.RiderID, reason string) (name string, err error) {
+	if err := staff.CheckReason(reason); err != nil {
+		return "", err
+	}
+	if !isUUID(string(id)) {
+		return "", fmt.Errorf("rider: %w", ErrNotFound)
+	}
+	err = s.acting(ctx, "reveal", func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `SELECT name FROM rider WHERE rider_id = $1`, string(id)).Scan(&name)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("rider %s: %w", id, ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		return audit(ctx, tx, "rider.reveal", string(id), map[string]any{"reason": clean(strings.TrimSpace(reason))})
+	})
+	return name, err
+}
+
+// codeDigits is the length of a binding code: it is typed by thumb.
+const codeDigits = 8
+
+// NewBindingCode makes the one-time code by which a rider binds a phone. An
+// older one stops working.
+func (s *Store) NewBindingCode(ctx context.Context, id swap.RiderID) (code string, until time.Time, err error) {
+	if !isUUID(string(id)) {
+		return "", until, fmt.Errorf("rider: %w", ErrNotFound)
+	}
+	n, err := rand.Int(rand.Reader, big.NewInt(1e8))
+	if err != nil {
+		return "", until, fmt.Errorf("binding code: %w", err)
+	}
+	code = fmt.Sprintf("%0*d", codeDigits, n)
+	err = s.acting(ctx, "binding code", func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `INSERT INTO binding_code (rider_id, code_hash, made_by, expires_at)
+			SELECT rider_id, $2, $3, now() + $4::interval FROM rider WHERE rider_id = $1 AND active
+			ON CONFLICT (rider_id) DO UPDATE SET code_hash = $2, made_by = $3, made_at = now(), expires_at = now() + $4::interval, tries = 0
+			RETURNING expires_at`, string(id), staff.HashToken(string(id)+" "+code), staff.Who(ctx).Login, staff.CodeLife).Scan(&until)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return fmt.Errorf("rider %s: %w", id, ErrNotFound)
+		}
+		if err != nil {
+			return err
+		}
+		return audit(ctx, tx, "rider.code", string(id), nil)
+	})
+	return code, until, err
+}
+
+// Faults lists what riders reported: what waits first, then the newest.
+func (s *Store) Faults(ctx context.Context) ([]staff.Fault, error) {
+	rows, err := s.pool.Query(ctx, `SELECT report_id, cabinet_id, coalesce(slot, 0), coalesce(swap_id::text, ''), coalesce(rider_id::text, ''), kind, text,
+		reported_at, done_at, coalesce(done_by, ''), coalesce(done_note, '') FROM fault_report ORDER BY done_at IS NOT NULL, report_id DESC LIMIT 200`)
+	if err != nil {
+		return nil, fmt.Errorf("list fault reports: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (f staff.Fault, err error) {
+		err = r.Scan(&f.ReportID, &f.CabinetID, &f.Slot, &f.SwapID, &f.RiderID, &f.Kind, &f.Text, &f.ReportedAt, &f.DoneAt, &f.DoneBy, &f.Note)
+		return f, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list fault reports: %w", err)
+	}
+	return out, nil
+}
+
+// ReportFault writes down what a rider reports.
+func (s *Store) ReportFault(ctx context.Context, f staff.Fault) (int64, error) {
+	if f.CabinetID.Validate() != nil || f.RiderID != "" && !isUUID(string(f.RiderID)) || f.SwapID != "" && f.SwapID.Validate() != nil {
+		return 0, fmt.Errorf("report: %w", ErrNotFound)
+	}
+	if f.Slot < 0 || f.Slot > protocol.MaxSlots {
+		return 0, fmt.Errorf("slot is %d: want 0 to %d", f.Slot, protocol.MaxSlots)
+	}
+	var id int64
+	err := s.pool.QueryRow(ctx, `INSERT INTO fault_report (cabinet_id, slot, swap_id, rider_id, kind, text)
+		SELECT cabinet_id, NULLIF($2::int, 0), NULLIF($3, '')::uuid, NULLIF($4, '')::uuid, $5, $6 FROM cabinet WHERE cabinet_id = $1 RETURNING report_id`,
+		string(f.CabinetID), f.Slot, string(f.SwapID), string(f.RiderID), f.Kind, clean(f.Text)).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = ErrNotFound
+	}
+	if err != nil {
+		return 0, fmt.Errorf("report a fault: %w", err)
+	}
+	return id, nil
+}
+
+// CloseFault says what was done about a report. Whoever comes second is told.
+func (s *Store) CloseFault(ctx context.Context, id int64, note string) error {
+	if err := staff.CheckReason(note); err != nil {
+		return err
+	}
+	return s.acting(ctx, "close report", func(tx pgx.Tx) error {
+		var by string
+		err := tx.QueryRow(ctx, `SELECT coalesce(done_by, '') FROM fault_report WHERE report_id = $1 FOR UPDATE`, id).Scan(&by)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			return fmt.Errorf("report %d: %w", id, ErrNotFound)
+		case err != nil:
+			return err
+		case by != "":
+			return &staff.Refusal{Code: staff.AlreadyDone, Detail: by}
+		}
+		_, err = tx.Exec(ctx, `UPDATE fault_report SET done_at = now(), done_by = $2, done_note = $3 WHERE report_id = $1`,
+			id, staff.Who(ctx).Login, clean(strings.TrimSpace(note)))
+		if err != nil {
+			return err
+		}
+		return audit(ctx, tx, "fault.done", fmt.Sprint(id), map[string]any{"note": clean(note)})
+	})
+}
