@@ -24,7 +24,7 @@ type staffCommand struct {
 
 // credentials are new ones, with what is told of them once.
 type credentials struct {
-	postgres.Credentials
+	staff.Credentials
 	password string
 	codes    []string
 }
@@ -70,7 +70,7 @@ func (c staffAddCommand) Run(s shell) error {
 		return err
 	}
 	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
-		err := store.AddAccount(ctx, postgres.NewAccount{Login: c.Login, Name: c.Name, Roles: roles, Credentials: made.Credentials})
+		err := store.AddAccount(ctx, staff.NewAccount{Login: c.Login, Name: c.Name, Roles: roles, Credentials: made.Credentials})
 		if err != nil {
 			return err
 		}

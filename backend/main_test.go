@@ -121,11 +121,11 @@ func TestStaffMistakes(t *testing.T) {
 	require.Contains(t, errout, "/absent")
 	status, _, errout = shellRun(t, "battery_serial,type\nB 1,x\nB-2,x\nB-2,y\n", "battery", "import", url, "-")
 	require.Equal(t, 2, status)
-	require.Contains(t, errout, "line 2: battery_serial")
-	require.Contains(t, errout, "line 4: B-2 is in line 3 already")
+	require.Contains(t, errout, "row 2: battery_serial")
+	require.Contains(t, errout, "row 4: B-2 is in row 3 already")
 	status, _, errout = shellRun(t, "serial\nB-1\n", "battery", "import", url, "-")
 	require.Equal(t, 2, status)
-	require.Contains(t, errout, "wrong number of fields")
+	require.Contains(t, errout, "want the header battery_serial, type")
 }
 
 func TestReadBatteries(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +17,8 @@ import (
 
 	"batteryswap/backend/internal/config"
 	"batteryswap/backend/internal/postgres"
+	"batteryswap/backend/internal/spreadsheet"
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -170,13 +171,14 @@ func (c cabinetRetireCommand) Run(s shell) error {
 }
 
 type batteryCommand struct {
-	Import batteryImportCommand `cmd:"" help:"Add batteries from a CSV file with the header battery_serial,type."`
+	Import batteryImportCommand `cmd:"" help:"Add batteries from an xlsx or CSV file with the header battery_serial, type."`
 	Assign batteryAssignCommand `cmd:"" help:"Say where a battery is: at a rider, in a slot, or with staff."`
 }
 
 type batteryImportCommand struct {
 	config.Database
-	File string `arg:"" name:"file" help:"The file, or - for standard input."`
+	File   string `arg:"" name:"file" help:"The file, or - for standard input."`
+	DryRun bool   `name:"dry-run" env:"SWAP_DRY_RUN" help:"Only say what is wrong with the file."`
 }
 
 // Run imports.
@@ -194,6 +196,10 @@ func (c batteryImportCommand) Run(s shell) error {
 	if err != nil {
 		return err
 	}
+	if c.DryRun {
+		_, err := fmt.Fprintf(s.out, "%d batteries, nothing wrong, nothing done\n", len(rows))
+		return err
+	}
 	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
 		n, err := store.ImportBatteries(ctx, rows)
 		if err == nil {
@@ -203,38 +209,29 @@ func (c batteryImportCommand) Run(s shell) error {
 	})
 }
 
+// maxFile bounds a spreadsheet, in bytes.
+const maxFile = 20 << 20
+
 // readBatteries reads the whole file before anything is done and says every row
 // that is wrong.
 func readBatteries(in io.Reader) ([]postgres.Battery, error) {
-	const header = "battery_serial,type"
-	r := csv.NewReader(in)
-	r.FieldsPerRecord = 2
-	all, err := r.ReadAll()
+	b, err := io.ReadAll(io.LimitReader(in, maxFile))
+	if err != nil {
+		return nil, fmt.Errorf("battery import: %w", err)
+	}
+	rows, err := spreadsheet.Rows(b)
 	if err != nil {
 		return nil, config.Mistakes{fmt.Errorf("battery import: %w", err)}
 	}
-	if len(all) == 0 || strings.TrimPrefix(strings.Join(all[0], ","), "\ufeff") != header {
-		return nil, config.Mistakes{fmt.Errorf("battery import: line 1: want the header %s", header)}
+	sheet := staff.ReadBatteries(rows)
+	if len(sheet.Mistakes) == 0 {
+		return sheet.Batteries, nil
 	}
 	var m config.Mistakes
-	rows := make([]postgres.Battery, 0, len(all)-1)
-	seen := map[string]int{}
-	for i, fields := range all[1:] {
-		line := i + 2
-		serial := protocol.BatterySerial(strings.TrimSpace(fields[0]))
-		if err := serial.Validate(); err != nil {
-			m = append(m, fmt.Errorf("battery import: line %d: %w", line, err))
-		}
-		if first, twice := seen[string(serial)]; twice {
-			m = append(m, fmt.Errorf("battery import: line %d: %s is in line %d already", line, serial, first))
-		}
-		seen[string(serial)] = line
-		rows = append(rows, postgres.Battery{BatterySerial: serial, Type: strings.TrimSpace(fields[1])})
+	for _, x := range sheet.Mistakes {
+		m = append(m, fmt.Errorf("battery import: row %d: %s", x.Row, x.What))
 	}
-	if len(m) > 0 {
-		return nil, m
-	}
-	return rows, nil
+	return nil, m
 }
 
 type batteryAssignCommand struct {

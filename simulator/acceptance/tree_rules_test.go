@@ -22,6 +22,7 @@ const (
 	browser    = "github.com/chromedp"
 	otp        = "github.com/pquerna/otp"
 	argon2     = "golang.org/x/crypto"
+	excelize   = "github.com/xuri/excelize/v2"
 )
 
 // row says what the packages that match may import beside the standard library.
@@ -98,6 +99,7 @@ func rows() []row {
 			inTests:  []string{broker, paho},
 		},
 		{packages: []string{"backend/internal/swap", "backend/internal/statistics"}, allowed: []string{"protocol"}},
+		{packages: []string{"backend/internal/spreadsheet"}, allowed: []string{excelize, "golang.org/x/text"}},
 		{packages: []string{"backend/internal/staff"}, allowed: []string{"protocol", "backend/internal/swap", otp, argon2}},
 		{packages: []string{"backend/internal/notify"}, allowed: []string{"protocol"}},
 		{packages: []string{"backend/internal/memory"}, allowed: []string{"backend/internal/swap", "protocol"}},
@@ -113,7 +115,7 @@ func rows() []row {
 		},
 		{
 			packages: []string{"backend/internal/web"},
-			allowed:  []string{"backend/internal/place", "backend/internal/swap", "backend/internal/staff", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
+			allowed:  []string{"backend/internal/place", "backend/internal/swap", "backend/internal/staff", "backend/internal/spreadsheet", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
 			inTests:  []string{browser},
 		},
 

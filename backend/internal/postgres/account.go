@@ -12,26 +12,14 @@ import (
 	"batteryswap/backend/internal/staff"
 )
 
-// Errors of staff who sign in.
-var (
-	ErrTooManyTries = staff.ErrTooManyTries
-	ErrExists       = staff.ErrExists
-)
-
-// NewAccount is a staff account to add.
-type NewAccount struct {
-	Login, Name string
-	Roles       []staff.Role
-	Credentials
-}
 
 // AddAccount adds a staff account.
-func (s *Store) AddAccount(ctx context.Context, n NewAccount) error {
+func (s *Store) AddAccount(ctx context.Context, n staff.NewAccount) error {
 	if err := staff.CheckLogin(n.Login); err != nil {
 		return err
 	}
 	if n.Name == "" || clean(n.Name) != n.Name {
-		return fmt.Errorf("name: want 1 to %d bytes of text", maxText)
+		return staff.Mistakef("name: want 1 to %d bytes of text", maxText)
 	}
 	return s.acting(ctx, "add account", func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO staff_account (login, name, roles, password_hash, secret) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
@@ -40,7 +28,7 @@ func (s *Store) AddAccount(ctx context.Context, n NewAccount) error {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return fmt.Errorf("login %q: %w", n.Login, ErrExists)
+			return fmt.Errorf("login %q: %w", n.Login, staff.ErrExists)
 		}
 		if _, err := tx.Exec(ctx, `INSERT INTO staff_recovery (code_hash, login) SELECT unnest($2::bytea[]), $1`, n.Login, n.Recovery); err != nil {
 			return err
@@ -49,15 +37,9 @@ func (s *Store) AddAccount(ctx context.Context, n NewAccount) error {
 	})
 }
 
-// Credentials are what an account proves itself by anew.
-type Credentials struct {
-	PasswordHash, Secret string
-	Recovery             [][]byte // hashes
-}
-
 // ResetAccount gives an account a new password, app secret and recovery codes,
 // opens it if it was disabled, and ends its sessions.
-func (s *Store) ResetAccount(ctx context.Context, login string, c Credentials) error {
+func (s *Store) ResetAccount(ctx context.Context, login string, c staff.Credentials) error {
 	return s.acting(ctx, "reset account", func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `UPDATE staff_account SET password_hash = $2, secret = $3, disabled_at = NULL WHERE login = $1`, login, c.PasswordHash, c.Secret)
 		if err != nil {
@@ -142,17 +124,11 @@ func (s *Store) Accounts(ctx context.Context) ([]Account, error) {
 	return out, nil
 }
 
-// Try is one try to prove who one is. It counts as wrong until it is settled.
-type Try struct {
-	ID      int64
-	Secrets staff.Secrets
-}
-
-// BeginTry counts a try and gives what to check it with, or ErrTooManyTries. The
+// BeginTry counts a try and gives what to check it with, or staff.ErrTooManyTries. The
 // secrets of an account that does not exist fit nothing.
-func (s *Store) BeginTry(ctx context.Context, login, address string) (Try, error) {
+func (s *Store) BeginTry(ctx context.Context, login, address string) (staff.Try, error) {
 	login, address = clip(login), clip(address)
-	t := Try{Secrets: staff.Secrets{Login: login}}
+	t := staff.Try{Secrets: staff.Secrets{Login: login}}
 	err := s.tx(ctx, func(tx pgx.Tx) error {
 		// Whoever tries the same account or from the same address waits here, so
 		// that a hundred at once are not counted before the first is written.
@@ -169,7 +145,7 @@ func (s *Store) BeginTry(ctx context.Context, login, address string) (Try, error
 			return err
 		}
 		if many {
-			return ErrTooManyTries
+			return staff.ErrTooManyTries
 		}
 		if err := tx.QueryRow(ctx, `INSERT INTO staff_try (login, address) VALUES ($1, $2) RETURNING try_id`, login, address).Scan(&t.ID); err != nil {
 			return err
@@ -182,7 +158,7 @@ func (s *Store) BeginTry(ctx context.Context, login, address string) (Try, error
 		return err
 	})
 	if err != nil {
-		return Try{}, fmt.Errorf("sign in: %w", err)
+		return staff.Try{}, fmt.Errorf("sign in: %w", err)
 	}
 	return t, nil
 }
@@ -193,7 +169,7 @@ func clip(s string) string {
 }
 
 // consume uses a proof up: of two who show the same, one has it.
-func consume(ctx context.Context, tx pgx.Tx, t Try, p staff.Proof) error {
+func consume(ctx context.Context, tx pgx.Tx, t staff.Try, p staff.Proof) error {
 	sql, args := `UPDATE staff_account SET step = $2 WHERE login = $1 AND step < $2 AND disabled_at IS NULL`, []any{t.Secrets.Login, p.Step}
 	if p.Recovery != nil {
 		sql, args = `UPDATE staff_recovery SET used_at = now() WHERE login = $1 AND code_hash = $2 AND used_at IS NULL`, []any{t.Secrets.Login, p.Recovery}
@@ -211,7 +187,7 @@ func consume(ctx context.Context, tx pgx.Tx, t Try, p staff.Proof) error {
 
 // OpenSession uses the proof up and opens a session. staff.ErrWrong: somebody
 // used the code before.
-func (s *Store) OpenSession(ctx context.Context, t Try, p staff.Proof, tokenHash []byte, address string) error {
+func (s *Store) OpenSession(ctx context.Context, t staff.Try, p staff.Proof, tokenHash []byte, address string) error {
 	err := s.tx(ctx, func(tx pgx.Tx) error {
 		if err := consume(ctx, tx, t, p); err != nil {
 			return err
@@ -229,7 +205,7 @@ func (s *Store) OpenSession(ctx context.Context, t Try, p staff.Proof, tokenHash
 }
 
 // ConfirmSession uses the proof up and makes the session fresh.
-func (s *Store) ConfirmSession(ctx context.Context, t Try, p staff.Proof, tokenHash []byte) error {
+func (s *Store) ConfirmSession(ctx context.Context, t staff.Try, p staff.Proof, tokenHash []byte) error {
 	err := s.tx(ctx, func(tx pgx.Tx) error {
 		if err := consume(ctx, tx, t, p); err != nil {
 			return err

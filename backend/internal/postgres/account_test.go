@@ -23,11 +23,11 @@ func (d *deck) newAccount(login string, roles ...staff.Role) (secret string, rec
 	h, err := staff.HashPassword(password)
 	require.NoError(d.t, err)
 	recovery = staff.NewRecoveryCodes()
-	c := postgres.Credentials{PasswordHash: h, Secret: staff.NewSecret()}
+	c := staff.Credentials{PasswordHash: h, Secret: staff.NewSecret()}
 	for _, r := range recovery {
 		c.Recovery = append(c.Recovery, staff.HashRecovery(r))
 	}
-	require.NoError(d.t, d.store.AddAccount(d.t.Context(), postgres.NewAccount{Login: login, Name: "Name of " + login, Roles: roles, Credentials: c}))
+	require.NoError(d.t, d.store.AddAccount(d.t.Context(), staff.NewAccount{Login: login, Name: "Name of " + login, Roles: roles, Credentials: c}))
 	return c.Secret, recovery
 }
 
@@ -138,19 +138,19 @@ func TestStaffTries(t *testing.T) {
 	wg.Wait()
 	require.Equal(t, int32(staff.TriesOfPair), wrong.Load())
 	require.NoError(t, d.signIn("wang", password, code(t, secret, time.Now()), "10.0.0.2", "t1"), "from elsewhere")
-	require.ErrorIs(t, d.signIn("wang", password, "000000", "10.0.0.1", "t2"), postgres.ErrTooManyTries)
+	require.ErrorIs(t, d.signIn("wang", password, "000000", "10.0.0.1", "t2"), staff.ErrTooManyTries)
 	require.NoError(t, d.exec(`UPDATE staff_try SET at = at - interval '15 minutes'`))
 	require.ErrorIs(t, d.signIn("wang", password, "000000", "10.0.0.1", "t2"), staff.ErrWrong, "the window is over")
 	for i := range staff.TriesOfAddress { // many accounts from one address
 		_, _ = d.store.BeginTry(t.Context(), fmt.Sprintf("guess%d", i), "10.0.0.9")
 	}
 	_, err := d.store.BeginTry(t.Context(), "another", "10.0.0.9")
-	require.ErrorIs(t, err, postgres.ErrTooManyTries)
+	require.ErrorIs(t, err, staff.ErrTooManyTries)
 	for i := range staff.TriesOfLogin { // one account from many addresses
 		_, _ = d.store.BeginTry(t.Context(), "wang", fmt.Sprintf("10.1.0.%d", i))
 	}
 	_, err = d.store.BeginTry(t.Context(), "wang", "10.2.0.1")
-	require.ErrorIs(t, err, postgres.ErrTooManyTries)
+	require.ErrorIs(t, err, staff.ErrTooManyTries)
 	_, err = d.store.BeginTry(t.Context(), strings.Repeat("\x00\xff", 1000), strings.Repeat("x", 1000))
 	require.NoError(t, err, "what cannot be a name is nobody's")
 }
@@ -174,7 +174,7 @@ func TestStaffTokens(t *testing.T) {
 	_, err = d.store.TokenActor(ctx, a)
 	require.ErrorIs(t, err, postgres.ErrNotFound)
 	require.ErrorIs(t, d.store.RevokeToken(ctx, "billing"), postgres.ErrNotFound)
-	require.ErrorIs(t, d.store.AddToken(ctx, "billing", []staff.Role{staff.Union}, staff.HashToken("x"), time.Now()), postgres.ErrExists)
+	require.ErrorIs(t, d.store.AddToken(ctx, "billing", []staff.Role{staff.Union}, staff.HashToken("x"), time.Now()), staff.ErrExists)
 	all, err := d.store.Tokens(ctx)
 	require.NoError(t, err)
 	require.Len(t, all, 2)

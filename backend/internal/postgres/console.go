@@ -174,7 +174,8 @@ func (s *Store) recordEvents(ctx context.Context, limit int, from string, args .
 		}
 		for _, rec := range rs {
 			if rec.Seq == e.Seq {
-				fillRecord(&e, rec.Payload)
+				e.Payload = rec.Payload
+				e = e.Summed()
 			}
 		}
 		return e, nil
@@ -183,31 +184,6 @@ func (s *Store) recordEvents(ctx context.Context, limit int, from string, args .
 		return nil, fmt.Errorf("read records: %w", err)
 	}
 	return out, nil
-}
-
-// fillRecord takes out of a payload what a line shows; the whole goes along but
-// for inventories and grants, which are evidence and no story.
-func fillRecord(e *staff.Event, payload []byte) {
-	fields := map[string]json.RawMessage{}
-	if json.Unmarshal(payload, &fields) != nil {
-		return
-	}
-	var p struct {
-		Slot          int                    `json:"slot"`
-		BatterySerial protocol.BatterySerial `json:"battery_serial"`
-		Battery       protocol.Battery       `json:"battery"`
-		Reason        protocol.Reason        `json:"reason"`
-	}
-	if json.Unmarshal(payload, &p) == nil {
-		e.Slot, e.Serial, e.Reason = p.Slot, p.BatterySerial, p.Reason
-		if e.Serial == "" {
-			e.Serial = p.Battery.BatterySerial
-		}
-	}
-	for _, no := range []string{"inventory", "grant", "carried", "nonce", "boot_id", "swap_id", "epoch", "old"} {
-		delete(fields, no)
-	}
-	e.Payload, _ = json.Marshal(fields) // raw messages that were decoded just now
 }
 
 // Alarms are the last safety records of the fleet, the newest first.

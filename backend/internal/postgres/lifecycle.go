@@ -98,10 +98,10 @@ func (s *Store) SetService(ctx context.Context, id protocol.CabinetID, out bool,
 // MoveCabinet says where a cabinet stands from now on.
 func (s *Store) MoveCabinet(ctx context.Context, id protocol.CabinetID, station, street, reason string) error {
 	if station == "" || clean(station) != station {
-		return fmt.Errorf("station: want a name")
+		return staff.Mistakef("station: want a name")
 	}
 	if street == "" || clean(street) != street {
-		return fmt.Errorf("street: want a name")
+		return staff.Mistakef("street: want a name")
 	}
 	return s.configure(ctx, id, "cabinet.move", reason, map[string]any{"station": station, "street": street}, func(tx pgx.Tx, _ int) error {
 		_, err := tx.Exec(ctx, `UPDATE cabinet SET station = $2, street = $3 WHERE cabinet_id = $1`, string(id), station, street)
@@ -120,6 +120,7 @@ type Unconfirmed struct {
 const maxUnconfirmed = 200
 
 // Unconfirmed finds cabinets whose last CONFIG record names an older version.
+// The first version needs no telling: hello's answer carries it.
 // What they have confirmed meanwhile is noted.
 func (s *Store) Unconfirmed(ctx context.Context) ([]Unconfirmed, error) {
 	rows, err := s.pool.Query(ctx, `SELECT k.cabinet_id, k.epoch, k.boot_id, k.last_seq, now() FROM cabinet c JOIN cabinet_cursor k USING (cabinet_id)

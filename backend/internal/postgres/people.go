@@ -90,7 +90,7 @@ func (s *Store) ReportFault(ctx context.Context, f staff.Fault) (int64, error) {
 		return 0, fmt.Errorf("report: %w", ErrNotFound)
 	}
 	if f.Slot < 0 || f.Slot > protocol.MaxSlots {
-		return 0, fmt.Errorf("slot is %d: want 0 to %d", f.Slot, protocol.MaxSlots)
+		return 0, staff.Mistakef("slot is %d: want 0 to %d", f.Slot, protocol.MaxSlots)
 	}
 	var id int64
 	err := s.pool.QueryRow(ctx, `INSERT INTO fault_report (cabinet_id, slot, swap_id, rider_id, kind, text)

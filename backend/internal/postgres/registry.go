@@ -90,7 +90,7 @@ func (s *Store) recalled(ctx context.Context) ([]protocol.BatterySerial, error) 
 // that ends its recall.
 func (s *Store) MarkBattery(ctx context.Context, serial protocol.BatterySerial, mark string, on bool, reason string) error {
 	if !slices.Contains([]string{staff.Flagged, staff.Recalled, staff.Gone}, mark) {
-		return fmt.Errorf("mark %.20q: want flagged, recalled or retired", mark)
+		return staff.Mistakef("mark %.20q: want flagged, recalled or retired", mark)
 	}
 	if err := staff.CheckReason(reason); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -17,7 +18,7 @@ import (
 // facts in the books deny is a *swap.Contradiction. ErrNotFound: no such review.
 func (s *Store) DecideReview(ctx context.Context, d swap.ReviewDecision) error {
 	if err := d.Validate(); err != nil {
-		return fmt.Errorf("decide review %d: %w", d.ReviewID, err)
+		return staff.Mistakef("decide review %d: %w", d.ReviewID, err)
 	}
 	given := slices.DeleteFunc([]string{string(d.Deposited), string(d.Taken)}, func(s string) bool { return s == "" })
 	err := s.withCase(ctx, d.ReviewID, given, func(l *loaded, b *pgx.Batch) error {
@@ -38,7 +39,7 @@ func (s *Store) DecideReview(ctx context.Context, d swap.ReviewDecision) error {
 func (s *Store) Hardship(ctx context.Context, reviewID int64, by string) error {
 	err := s.withCase(ctx, reviewID, nil, func(l *loaded, b *pgx.Batch) error {
 		if err := l.books.Hardship(l.review, by, swap.Now(l.now)); err != nil {
-			return err
+			return staff.AsMistake(err)
 		}
 		return queueAudit(ctx, b, "review.hardship", fmt.Sprint(reviewID), map[string]any{"by": by})
 	})
@@ -69,7 +70,7 @@ func (s *Store) MoveToReview(ctx context.Context, id protocol.SwapID) error {
 	err = s.transact(ctx, wanted{cabinets: []string{cabinet}, swaps: strs(id)}, func(l *loaded, b *pgx.Batch) error {
 		err := l.books.MoveToReview(l.books.Cabinets[protocol.CabinetID(cabinet)], l.books.Swaps[id], inventory, swap.Now(l.now))
 		if err != nil {
-			return err
+			return staff.AsMistake(err)
 		}
 		return queueAudit(ctx, b, "swap.move_to_review", string(id), nil)
 	})

@@ -10,22 +10,15 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
 
-// Enrolment is what staff say of a cabinet. Replace gives an enrolled cabinet a
-// new device key: its journal is gone, its open swaps go to review, and the
-// next epoch is taken as it comes.
-type Enrolment struct {
-	CabinetID       protocol.CabinetID
-	DeviceKey       ed25519.PublicKey
-	Slots           int
-	Station, Street string
-	Replace         bool
-}
+// Enrolment is what staff say of a cabinet.
+type Enrolment = staff.Enrolment
 
-func (e Enrolment) validate() error {
+func checkEnrolment(e Enrolment) error {
 	var errs []error
 	add := func(ok bool, format string, a ...any) {
 		if !ok {
@@ -39,12 +32,12 @@ func (e Enrolment) validate() error {
 	add(e.Slots >= 1 && e.Slots <= protocol.MaxSlots, "slots is %d: want 1 to %d", e.Slots, protocol.MaxSlots)
 	add(e.Station != "" && clean(e.Station) == e.Station, "station: want a name")
 	add(e.Street != "" && clean(e.Street) == e.Street, "street: want a name")
-	return errors.Join(errs...)
+	return staff.AsMistake(errors.Join(errs...))
 }
 
 // EnrolCabinet makes a cabinet known, or gives it a new device key.
 func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
-	if err := e.validate(); err != nil {
+	if err := checkEnrolment(e); err != nil {
 		return err
 	}
 	inventory, err := s.lastInventory(ctx, e.CabinetID)
@@ -57,7 +50,7 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 		case c == nil && e.Replace:
 			return fmt.Errorf("cabinet_id %s: %w: nothing to replace", e.CabinetID, ErrNotFound)
 		case c != nil && !e.Replace:
-			return fmt.Errorf("cabinet_id %s: enrolled already; replacing gives it a new device key", e.CabinetID)
+			return staff.Mistakef("cabinet_id %s: enrolled already; replacing gives it a new device key", e.CabinetID)
 		case c == nil:
 			b.Queue(`INSERT INTO cabinet (cabinet_id, station, street, slots) VALUES ($1, $2, $3, $4)`, string(e.CabinetID), e.Station, e.Street, e.Slots)
 			b.Queue(`INSERT INTO cabinet_cursor (cabinet_id) VALUES ($1)`, string(e.CabinetID))
@@ -134,10 +127,7 @@ func (s *Store) lastInventory(ctx context.Context, id protocol.CabinetID) (proto
 }
 
 // Battery is one row of the registry.
-type Battery struct {
-	BatterySerial protocol.BatterySerial
-	Type          string
-}
+type Battery = staff.NewBattery
 
 // ImportBatteries registers batteries, all or none; new ones are with staff. It
 // returns how many were new.
@@ -145,10 +135,10 @@ func (s *Store) ImportBatteries(ctx context.Context, rows []Battery) (added int,
 	serials := make([]string, len(rows))
 	for i, r := range rows {
 		if err := r.BatterySerial.Validate(); err != nil {
-			return 0, fmt.Errorf("row %d: %w", i+1, err)
+			return 0, staff.Mistakef("row %d: %w", i+1, err)
 		}
 		if clean(r.Type) != r.Type {
-			return 0, fmt.Errorf("row %d: type: want at most %d bytes of text", i+1, maxText)
+			return 0, staff.Mistakef("row %d: type: want at most %d bytes of text", i+1, maxText)
 		}
 		serials[i] = string(r.BatterySerial)
 	}
@@ -176,7 +166,7 @@ func (s *Store) AssignBattery(ctx context.Context, serial protocol.BatterySerial
 	w := wanted{serials: strs(serial)}
 	if to.RiderID != "" {
 		if !isUUID(string(to.RiderID)) {
-			return fmt.Errorf("rider_id %.40q: want a UUID", to.RiderID)
+			return staff.Mistakef("rider_id %.40q: want a UUID", to.RiderID)
 		}
 		w.riders = strs(to.RiderID)
 	}
@@ -186,7 +176,7 @@ func (s *Store) AssignBattery(ctx context.Context, serial protocol.BatterySerial
 	act := newID()
 	err := s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {
 		if err := l.books.Assign(act, serial, to, swap.Now(l.now)); err != nil {
-			return err
+			return staff.AsMistake(err)
 		}
 		return queueAudit(ctx, b, "battery.assign", string(serial), map[string]any{"rider_id": to.RiderID, "cabinet_id": to.CabinetID, "slot": to.Slot})
 	})
@@ -220,7 +210,7 @@ func (s *Store) AddRider(ctx context.Context, r NewRider) (swap.RiderID, error) 
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return fmt.Errorf("rider_id %s: %w", r.RiderID, ErrExists)
+			return fmt.Errorf("rider_id %s: %w", r.RiderID, staff.ErrExists)
 		}
 		return audit(ctx, tx, "rider.add", string(r.RiderID), nil)
 	})
@@ -239,7 +229,7 @@ func (s *Store) StaffCredit(ctx context.Context, rider swap.RiderID) error {
 	act := newID()
 	err := s.transact(ctx, wanted{riders: strs(rider)}, func(l *loaded, b *pgx.Batch) error {
 		if err := l.books.StaffCredit(act, rider, swap.Now(l.now)); err != nil {
-			return err
+			return staff.AsMistake(err)
 		}
 		return queueAudit(ctx, b, "rider.credit", string(rider), map[string]any{"credit_id": act})
 	})

@@ -23,7 +23,7 @@ func (s *Store) AddToken(ctx context.Context, name string, roles []staff.Role, t
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			return fmt.Errorf("token %q: %w", name, ErrExists)
+			return fmt.Errorf("token %q: %w", name, staff.ErrExists)
 		}
 		return audit(ctx, tx, "token.add", "token:"+name, map[string]any{"roles": roles, "expires_at": expires.UTC()})
 	})

@@ -18,6 +18,27 @@ var (
 	ErrExists = errors.New("there already")
 )
 
+// Mistake is something wrong with what was given: it names the field and what was
+// expected.
+type Mistake struct{ Err error }
+
+// Error implements error.
+func (m *Mistake) Error() string { return m.Err.Error() }
+
+// Unwrap gives what was said.
+func (m *Mistake) Unwrap() error { return m.Err }
+
+// Mistakef makes one.
+func Mistakef(format string, a ...any) error { return &Mistake{fmt.Errorf(format, a...)} }
+
+// AsMistake marks what is wrong with what was given; nil stays nil.
+func AsMistake(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Mistake{err}
+}
+
 // Refusal is an act that cannot be done now, though nothing is wrong with how it
 // was asked for.
 type Refusal struct {
@@ -69,14 +90,14 @@ func ParseRoles(names []string) ([]Role, error) {
 	for _, n := range names {
 		r := Role(strings.TrimSpace(n))
 		if !slices.Contains(Roles(), r) {
-			return nil, fmt.Errorf("role %.20q: want operator, union, maintenance or admin", n)
+			return nil, Mistakef("role %.20q: want operator, union, maintenance or admin", n)
 		}
 		if !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("roles: want at least one of operator, union, maintenance, admin")
+		return nil, Mistakef("roles: want at least one of operator, union, maintenance, admin")
 	}
 	return out, nil
 }
@@ -149,15 +170,15 @@ const (
 // CheckLogin says what is wrong with a login name, or nil.
 func CheckLogin(login string) error {
 	if login == "" || len(login) > maxLogin {
-		return fmt.Errorf("login %.40q: want 1 to %d characters", login, maxLogin)
+		return Mistakef("login %.40q: want 1 to %d characters", login, maxLogin)
 	}
 	for _, c := range []byte(login) {
 		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '.' && c != '_' {
-			return fmt.Errorf("login %.40q: want a-z, 0-9, -, . and _", login)
+			return Mistakef("login %.40q: want a-z, 0-9, -, . and _", login)
 		}
 	}
 	if login == Shell {
-		return fmt.Errorf("login %q: it is what a shell is called", login)
+		return Mistakef("login %q: it is what a shell is called", login)
 	}
 	return nil
 }
@@ -165,7 +186,7 @@ func CheckLogin(login string) error {
 // CheckReason says what is wrong with a reason that staff give, or nil.
 func CheckReason(reason string) error {
 	if n := len([]rune(strings.TrimSpace(reason))); n < 3 || n > MaxReason {
-		return fmt.Errorf("reason: %d characters, want 3 to %d", n, MaxReason)
+		return Mistakef("reason: %d characters, want 3 to %d", n, MaxReason)
 	}
 	return nil
 }

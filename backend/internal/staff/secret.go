@@ -32,7 +32,7 @@ const (
 // HashPassword hashes a new password, or says what is wrong with it.
 func HashPassword(password string) (string, error) {
 	if n := utf8.RuneCountInString(password); n < minPassword || n > maxPassword || len(password) > 4*maxPassword {
-		return "", fmt.Errorf("password: %d characters, want %d to %d", n, minPassword, maxPassword)
+		return "", Mistakef("password: %d characters, want %d to %d", n, minPassword, maxPassword)
 	}
 	salt := make([]byte, saltLength)
 	rand.Read(salt) // never fails

@@ -1,12 +1,49 @@
 package staff
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"time"
 
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
+
+// Credentials are what an account proves itself by.
+type Credentials struct {
+	PasswordHash, Secret string
+	Recovery             [][]byte // hashes
+}
+
+// NewAccount is a staff account to add.
+type NewAccount struct {
+	Login, Name string
+	Roles       []Role
+	Credentials
+}
+
+// Try is one try to prove who one is. It counts as wrong until it is settled.
+type Try struct {
+	ID      int64
+	Secrets Secrets
+}
+
+// Enrolment is what staff say of a cabinet. Replace gives an enrolled cabinet a
+// new device key: its journal is gone, its open swaps go to review, and the next
+// epoch is taken as it comes.
+type Enrolment struct {
+	CabinetID       protocol.CabinetID
+	DeviceKey       ed25519.PublicKey
+	Slots           int
+	Station, Street string
+	Replace         bool
+}
+
+// NewBattery is one row of the registry, to be imported.
+type NewBattery struct {
+	BatterySerial protocol.BatterySerial
+	Type          string
+}
 
 // Account is a staff account as others see it.
 type Account struct {
@@ -226,4 +263,31 @@ func Mask(name string) string {
 		return string(r) + "**"
 	}
 	return ""
+}
+
+// Summed takes out of a record's payload what a line of a story shows. The rest
+// goes along but for inventories and grants: they are evidence and no story.
+func (e Event) Summed() Event {
+	fields := map[string]json.RawMessage{}
+	if json.Unmarshal(e.Payload, &fields) != nil {
+		e.Payload = nil
+		return e
+	}
+	var p struct {
+		Slot          int                    `json:"slot"`
+		BatterySerial protocol.BatterySerial `json:"battery_serial"`
+		Battery       protocol.Battery       `json:"battery"`
+		Reason        protocol.Reason        `json:"reason"`
+	}
+	if json.Unmarshal(e.Payload, &p) == nil {
+		e.Slot, e.Serial, e.Reason = p.Slot, p.BatterySerial, p.Reason
+		if e.Serial == "" {
+			e.Serial = p.Battery.BatterySerial
+		}
+	}
+	for _, no := range []string{"inventory", "grant", "carried", "nonce", "boot_id", "swap_id", "epoch", "old"} {
+		delete(fields, no)
+	}
+	e.Payload, _ = json.Marshal(fields) // raw messages that were decoded just now
+	return e
 }

@@ -25,32 +25,29 @@ func (w *Web) registerAPI(mux *http.ServeMux) {
 	config.Info.Description = "Scans, swaps and cabinets. Every error is a problem (RFC 9457) with a stable type; a refused scan carries a reason."
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"session": {Type: "http", Scheme: "bearer", Description: "The token of POST /api/v1/sessions; its cookie does as well"},
+		"token":   {Type: "http", Scheme: "bearer", Description: "A machine's token, as 'backend staff token add' prints it"},
 	}
 	api := humago.New(mux, config)
 	w.openAPI = api.OpenAPI().YAML
 
-	register(api, http.MethodPost, "/api/v1/sessions", "create-session", "Sign in", open, http.StatusCreated, w.createSession)
-	register(api, http.MethodPost, "/api/v1/swaps", "scan", "Scan a cabinet: ask it for a swap", withSession, http.StatusCreated, w.createSwap)
-	register(api, http.MethodGet, "/api/v1/swaps/{swap_id}", "get-swap", "One of one's own swaps", withSession, http.StatusOK, w.getSwap)
-	register(api, http.MethodPost, "/api/v1/swaps/{swap_id}/wish", "wish", "\"I closed the door\": ask the cabinet to look again", withSession, http.StatusAccepted, w.createWish)
-	register(api, http.MethodGet, "/api/v1/swaps/{swap_id}"+eventsSuffix, "swap-events",
-		"A swap as server-sent events: event swap, id seq, data as of get-swap; Last-Event-ID is honoured", withSession, http.StatusOK, w.swapEvents)
-	register(api, http.MethodGet, "/api/v1/cabinets", "list-cabinets", "All cabinets", open, http.StatusOK, w.listCabinets)
-	register(api, http.MethodGet, "/api/v1/cabinets/{cabinet_id}", "get-cabinet", "One cabinet with its slots", open, http.StatusOK, w.getCabinet)
-	register(api, http.MethodGet, "/api/v1/riders/me", "get-rider", "One's own account", withSession, http.StatusOK, w.getRider)
+	register(w, api, http.MethodPost, "/api/v1/sessions", "create-session", "Sign in", anybody(), http.StatusCreated, w.createSession)
+	register(w, api, http.MethodPost, "/api/v1/swaps", "scan", "Scan a cabinet: ask it for a swap", riders(), http.StatusCreated, w.createSwap)
+	register(w, api, http.MethodGet, "/api/v1/swaps/{swap_id}", "get-swap", "One of one's own swaps", riders(), http.StatusOK, w.getSwap)
+	register(w, api, http.MethodPost, "/api/v1/swaps/{swap_id}/wish", "wish", "\"I closed the door\": ask the cabinet to look again", riders(), http.StatusAccepted, w.createWish)
+	register(w, api, http.MethodGet, "/api/v1/swaps/{swap_id}"+eventsSuffix, "swap-events",
+		"A swap as server-sent events: event swap, id seq, data as of get-swap; Last-Event-ID is honoured", riders(), http.StatusOK, w.swapEvents)
+	register(w, api, http.MethodGet, "/api/v1/cabinets", "list-cabinets", "All cabinets", anybody(), http.StatusOK, w.listCabinets)
+	register(w, api, http.MethodGet, "/api/v1/cabinets/{cabinet_id}", "get-cabinet", "One cabinet with its slots", anybody(), http.StatusOK, w.getCabinet)
+	register(w, api, http.MethodGet, "/api/v1/riders/me", "get-rider", "One's own account", riders(), http.StatusOK, w.getRider)
+
+	w.registerStaffAPI(api)
 
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorModel") // Problem takes its place
 	delete(api.OpenAPI().Components.Schemas.Map(), "ErrorDetail")
-	mux.HandleFunc("/api/", func(rw http.ResponseWriter, r *http.Request) { writeProblem(rw, r, problemNotFound()) })
+	w.handle(mux, "/api/", anybody(), func(rw http.ResponseWriter, r *http.Request) { writeProblem(rw, r, problemNotFound()) })
 }
 
-// Who may call an operation.
-const (
-	open        = false
-	withSession = true
-)
-
-func register[I, O any](api huma.API, method, path, id, summary string, needsSession bool, status int,
+func register[I, O any](w *Web, api huma.API, method, path, id, summary string, a access, status int,
 	handler func(context.Context, *I) (*O, error),
 ) {
 	schemas := api.OpenAPI().Components.Schemas
@@ -63,8 +60,14 @@ func register[I, O any](api huma.API, method, path, id, summary string, needsSes
 			}},
 		}},
 	}
-	if needsSession {
+	w.note(method, path, a)
+	switch {
+	case a.rider:
 		op.Security = []map[string][]string{{"session": {}}}
+	case len(a.roles) > 0:
+		op.Security = []map[string][]string{{"token": {}}}
+		op.Description = "Roles: " + roleNames(a.roles) + "."
+		op.Middlewares = huma.Middlewares{w.machine(a)}
 	}
 	huma.Register(api, op, handler)
 }

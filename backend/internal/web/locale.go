@@ -18,14 +18,18 @@ var languages = [...]string{"zh", "en"}
 // texts are all texts of one language.
 type texts map[string]string
 
-func loadTexts(lang string) (texts, error) {
-	b, err := localeFiles.ReadFile("locales/" + lang + ".json")
-	if err != nil {
-		return nil, fmt.Errorf("texts of %s: %w", lang, err)
-	}
+// loadTexts reads the texts of riders; what more names are of others, and stand
+// before those of the same key.
+func loadTexts(lang string, more ...string) (texts, error) {
 	t := texts{}
-	if err := json.Unmarshal(b, &t); err != nil {
-		return nil, fmt.Errorf("texts of %s: %w", lang, err)
+	for _, name := range append([]string{""}, more...) {
+		b, err := localeFiles.ReadFile("locales/" + name + lang + ".json")
+		if err != nil {
+			return nil, fmt.Errorf("texts of %s: %w", lang, err)
+		}
+		if err := json.Unmarshal(b, &t); err != nil {
+			return nil, fmt.Errorf("texts of %s%s: %w", name, lang, err)
+		}
 	}
 	return t, nil
 }

@@ -303,6 +303,9 @@ func TestEverythingHasATextInBothLanguages(t *testing.T) {
 		if err != nil || d.IsDir() {
 			return err
 		}
+		if strings.Contains(path, "/staff/") {
+			return nil // TestConsoleHasATextForEverything
+		}
 		b, err := pageFiles.ReadFile(path)
 		for _, m := range used.FindAllStringSubmatch(string(b), -1) {
 			keys[m[1]] = true

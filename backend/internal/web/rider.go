@@ -13,26 +13,26 @@ import (
 
 // registerPages puts the rider's pages on the mux.
 func (w *Web) registerPages(mux *http.ServeMux) {
-	mux.HandleFunc("GET /c/{cabinet_id}", w.pageCabinet)
-	mux.HandleFunc("POST /c/{cabinet_id}/sign-in", w.postSignIn)
-	mux.HandleFunc("POST /c/{cabinet_id}/sign-out", w.postSignOut)
-	mux.HandleFunc("POST /c/{cabinet_id}/swaps", w.postSwap)
-	mux.HandleFunc("GET /c/{cabinet_id}/swaps/{swap_id}", w.pageSwap)
-	mux.HandleFunc("GET /c/{cabinet_id}/swaps/{swap_id}/live", w.pageLive)
-	mux.HandleFunc("POST /c/{cabinet_id}/swaps/{swap_id}/wish", w.postWish)
-	mux.HandleFunc("GET /c/{cabinet_id}/history", w.pageHistory)
-	mux.HandleFunc("GET /nearby", w.pageNearby)
-	mux.HandleFunc("GET /static/live.js", func(rw http.ResponseWriter, _ *http.Request) {
+	w.handle(mux, "GET /c/{cabinet_id}", riders(), w.pageCabinet)
+	w.handle(mux, "POST /c/{cabinet_id}/sign-in", anybody(), w.postSignIn)
+	w.handle(mux, "POST /c/{cabinet_id}/sign-out", anybody(), w.postSignOut)
+	w.handle(mux, "POST /c/{cabinet_id}/swaps", riders(), w.postSwap)
+	w.handle(mux, "GET /c/{cabinet_id}/swaps/{swap_id}", riders(), w.pageSwap)
+	w.handle(mux, "GET /c/{cabinet_id}/swaps/{swap_id}/live", riders(), w.pageLive)
+	w.handle(mux, "POST /c/{cabinet_id}/swaps/{swap_id}/wish", riders(), w.postWish)
+	w.handle(mux, "GET /c/{cabinet_id}/history", riders(), w.pageHistory)
+	w.handle(mux, "GET /nearby", anybody(), w.pageNearby)
+	w.handle(mux, "GET /static/live.js", anybody(), func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 		rw.Header().Set("Cache-Control", "public, max-age=300")
 		_, _ = rw.Write(w.pages.script) // the phone is gone: nobody to tell
 	})
-	mux.HandleFunc("GET /favicon.ico", func(rw http.ResponseWriter, _ *http.Request) {
+	w.handle(mux, "GET /favicon.ico", anybody(), func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Cache-Control", "public, max-age=86400")
 		rw.WriteHeader(http.StatusNoContent)
 	})
-	mux.HandleFunc("GET /{$}", func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusOK, "", "home") })
-	mux.HandleFunc("/", func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusNotFound, "", "notfound") })
+	w.handle(mux, "GET /{$}", anybody(), func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusOK, "", "home") })
+	w.handle(mux, "/", anybody(), func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusNotFound, "", "notfound") })
 }
 
 // pageFailed shows why there is no page.

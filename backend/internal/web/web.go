@@ -27,6 +27,8 @@ const readyPath = "/readyz"
 // Options of a Web. All are needed but SignIn and Ready.
 type Options struct {
 	Books Books
+	// Staff is nil where no staff work: there is no console then.
+	Staff Staff
 	// SignIn is nil while riders cannot sign in.
 	SignIn SignIn
 	// PublicURL is how phones reach this backend; https makes cookies secure.
@@ -52,6 +54,9 @@ type Web struct {
 	https      bool
 	cookieName string
 	pages      *pages
+	console    *console
+	routes     []Route
+	hashing    chan struct{} // a place for each password that is being checked
 	streams    chan struct{} // a place for each open event stream
 	openAPI    func() ([]byte, error)
 }
@@ -72,11 +77,21 @@ func New(o Options) (*Web, error) {
 	if w.pages, err = loadPages(); err != nil {
 		return nil, err
 	}
+	if w.console, err = loadConsole(); err != nil {
+		return nil, err
+	}
+	w.hashing = make(chan struct{}, maxHashing)
 	mux := http.NewServeMux()
 	w.registerAPI(mux)
 	w.registerPages(mux)
-	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
-	mux.HandleFunc("GET "+readyPath, w.ready)
+	if o.Staff != nil {
+		w.registerConsole(mux)
+	}
+	w.handle(mux, "GET /healthz", anybody(), func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
+	w.handle(mux, "GET "+readyPath, anybody(), w.ready)
+	if err := w.checkRoutes(); err != nil {
+		return nil, err
+	}
 	cross := http.NewCrossOriginProtection()
 	if err := cross.AddTrustedOrigin(o.PublicURL.Scheme + "://" + o.PublicURL.Host); err != nil {
 		return nil, fmt.Errorf("web: public URL: %w", err)
@@ -157,7 +172,7 @@ func (w *Web) outermost(next http.Handler) http.Handler {
 			defer cancel()
 		}
 		r = w.withToken(r.WithContext(ctx))
-		r.Body = http.MaxBytesReader(rw, r.Body, maxBody+1) // one more: huma answers 413 itself
+		r.Body = http.MaxBytesReader(rw, r.Body, bodyLimit(r)+1) // one more: huma answers 413 itself
 		rec := &recorder{ResponseWriter: rw}
 		h := rec.Header()
 		h.Set("X-Request-ID", info.id)
@@ -167,6 +182,16 @@ func (w *Web) outermost(next http.Handler) http.Handler {
 		defer w.finish(rec, r, info, began)
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// maxUpload bounds a spreadsheet, which only staff may send.
+const maxUpload = 4 << 20
+
+func bodyLimit(r *http.Request) int64 {
+	if r.URL.Path == importPath {
+		return maxUpload
+	}
+	return maxBody
 }
 
 // finish turns a panic into a 500 and leaves one line and one observation.

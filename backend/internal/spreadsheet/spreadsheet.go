@@ -1,0 +1,93 @@
+// Package spreadsheet reads what people keep lists in: the first sheet of an xlsx
+// file, or a CSV file in UTF-8 or GB18030.
+//
+// It knows file formats and nothing of what stands in them. It gives Rows: all
+// rows as text, without blanks around a cell. It needs the whole file in memory;
+// what it unpacks is bounded.
+package spreadsheet
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/xuri/excelize/v2"
+	"golang.org/x/text/encoding/simplifiedchinese"
+)
+
+// Bounds of a file.
+const (
+	MaxRows  = 20_000
+	maxCells = 50
+	maxUnzip = 64 << 20
+)
+
+// Rows reads a file. Rows that are empty at the end are left out.
+func Rows(file []byte) ([][]string, error) {
+	var rows [][]string
+	var err error
+	switch {
+	case len(bytes.TrimSpace(file)) == 0:
+		return nil, errors.New("file: it is empty")
+	case bytes.HasPrefix(file, []byte("PK\x03\x04")):
+		rows, err = readXLSX(file)
+	default:
+		rows, err = readCSV(file)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range rows {
+		if len(rows[i]) > maxCells {
+			return nil, fmt.Errorf("row %d: %d cells, want at most %d", i+1, len(rows[i]), maxCells)
+		}
+		for j := range rows[i] {
+			rows[i][j] = strings.TrimSpace(rows[i][j])
+		}
+	}
+	for len(rows) > 0 && strings.Join(rows[len(rows)-1], "") == "" {
+		rows = rows[:len(rows)-1]
+	}
+	if len(rows) > MaxRows {
+		return nil, fmt.Errorf("file: %d rows, want at most %d", len(rows), MaxRows)
+	}
+	return rows, nil
+}
+
+func readXLSX(file []byte) ([][]string, error) {
+	x, err := excelize.OpenReader(bytes.NewReader(file), excelize.Options{UnzipSizeLimit: maxUnzip, UnzipXMLSizeLimit: maxUnzip / 4})
+	if err != nil {
+		return nil, errors.New("file: it is no xlsx workbook that can be read")
+	}
+	defer x.Close()
+	sheets := x.GetSheetList()
+	if len(sheets) == 0 {
+		return nil, errors.New("file: the workbook has no sheet")
+	}
+	rows, err := x.GetRows(sheets[0])
+	if err != nil {
+		return nil, fmt.Errorf("file: sheet %q: %w", sheets[0], err)
+	}
+	return rows, nil
+}
+
+func readCSV(file []byte) ([][]string, error) {
+	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
+	if !utf8.Valid(file) {
+		decoded, err := simplifiedchinese.GB18030.NewDecoder().Bytes(file)
+		if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
+			return nil, errors.New("file: want xlsx, or CSV in UTF-8 or GB18030")
+		}
+		file = decoded
+	}
+	r := csv.NewReader(bytes.NewReader(file))
+	r.FieldsPerRecord = -1
+	rows, err := r.ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("file: %w", err)
+	}
+	return rows, nil
+}

@@ -1,0 +1,52 @@
+package spreadsheet
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/xuri/excelize/v2"
+	"golang.org/x/text/encoding/simplifiedchinese"
+)
+
+func TestRows(t *testing.T) {
+	want := [][]string{{"battery_serial", "type"}, {"B-1", "电池"}}
+	x := excelize.NewFile()
+	defer x.Close()
+	for cell, v := range map[string]string{"A1": "battery_serial", "B1": " type", "A2": "B-1", "B2": "电池", "A9": " "} {
+		require.NoError(t, x.SetCellStr("Sheet1", cell, v))
+	}
+	var b bytes.Buffer
+	require.NoError(t, x.Write(&b))
+	gb, err := simplifiedchinese.GB18030.NewEncoder().String("battery_serial,type\r\nB-1,电池\r\n")
+	require.NoError(t, err)
+	for name, file := range map[string]string{
+		"xlsx": b.String(), "gb18030": gb, "utf-8": "battery_serial,type\nB-1,电池\n\n", "bom": "\ufeffbattery_serial,type\nB-1 , 电池",
+	} {
+		got, err := Rows([]byte(file))
+		require.NoError(t, err, name)
+		require.Equal(t, want, got, name)
+	}
+}
+
+func TestWrongFiles(t *testing.T) {
+	for want, file := range map[string]string{
+		"it is empty": " \n", "no xlsx workbook": "PK\x03\x04nonsense", "want xlsx, or CSV": "\xff\xfe\x00\x01\xff", "quote": "a,\"b\n",
+		"want at most 20000": strings.Repeat("a\n", MaxRows+1), "want at most 50": strings.Repeat("a,", 60),
+	} {
+		_, err := Rows([]byte(file))
+		require.ErrorContains(t, err, want)
+	}
+}
+
+func FuzzRows(f *testing.F) {
+	f.Add([]byte("battery_serial,type\nB-1,x\n"))
+	f.Add([]byte("PK\x03\x04"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		rows, err := Rows(file)
+		if err == nil {
+			require.LessOrEqual(t, len(rows), MaxRows)
+		}
+	})
+}

@@ -1,0 +1,83 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"batteryswap/backend/internal/staff"
+	"batteryswap/backend/internal/swap"
+)
+
+func (w *Web) pageRiders(rw http.ResponseWriter, r *http.Request) {
+	find := strings.TrimSpace(r.URL.Query().Get("find"))
+	rows, err := w.o.Staff.Riders(r.Context(), find)
+	answer(w, rw, r, "riders", struct {
+		Rows []staff.Rider
+		Find string
+	}{rows, find}, err)
+}
+
+func riderOf(r *http.Request) swap.RiderID { return swap.RiderID(r.PathValue("rider_id")) }
+
+type staffRiderPage struct {
+	staff.RiderDetail
+	CanWork bool
+	// Name and Code are shown once, to who asked for them.
+	Name, Code string
+	Until      time.Time
+}
+
+func (w *Web) pageRider(rw http.ResponseWriter, r *http.Request) {
+	w.riderWith(rw, r, staffRiderPage{})
+}
+
+// riderWith is a rider's page with what was just asked for.
+func (w *Web) riderWith(rw http.ResponseWriter, r *http.Request, p staffRiderPage) {
+	var err error
+	p.RiderDetail, err = w.o.Staff.RiderDetail(r.Context(), riderOf(r))
+	p.CanWork = staffSession(r).Has(riderWork...)
+	answer(w, rw, r, "rider", p, err)
+}
+
+func (w *Web) postReveal(rw http.ResponseWriter, r *http.Request) {
+	name, err := w.o.Staff.Reveal(r.Context(), riderOf(r), r.PostForm.Get("reason"))
+	if err != nil {
+		w.staffFailed(rw, r, err)
+		return
+	}
+	w.riderWith(rw, r, staffRiderPage{Name: name})
+}
+
+func (w *Web) postCode(rw http.ResponseWriter, r *http.Request) {
+	code, until, err := w.o.Staff.NewBindingCode(r.Context(), riderOf(r))
+	if err != nil {
+		w.staffFailed(rw, r, err)
+		return
+	}
+	w.riderWith(rw, r, staffRiderPage{Code: code[:4] + " " + code[4:], Until: until})
+}
+
+func (w *Web) postCredit(rw http.ResponseWriter, r *http.Request) {
+	w.after(rw, r, w.o.Staff.StaffCredit(r.Context(), riderOf(r)), "/staff/riders/"+url.PathEscape(string(riderOf(r))), "credit")
+}
+
+func (w *Web) pageCredits(rw http.ResponseWriter, r *http.Request) {
+	rows, err := w.o.Staff.StaffCredits(r.Context(), "")
+	answer(w, rw, r, "credits", rows, err)
+}
+
+func (w *Web) pageFaults(rw http.ResponseWriter, r *http.Request) {
+	rows, err := w.o.Staff.Faults(r.Context())
+	answer(w, rw, r, "faults", struct {
+		Rows       []staff.Fault
+		SeesRiders bool
+	}{rows, staffSession(r).Has(riderView...)}, err)
+}
+
+func (w *Web) postFault(rw http.ResponseWriter, r *http.Request) {
+	id, _ := strconv.ParseInt(r.PathValue("report_id"), 10, 64) // not a number: none
+	w.after(rw, r, w.o.Staff.CloseFault(r.Context(), id, r.PostForm.Get("note")), "/staff/faults", "fault")
+}
