@@ -12,7 +12,6 @@ import (
 	"batteryswap/backend/internal/staff"
 )
 
-
 // AddAccount adds a staff account.
 func (s *Store) AddAccount(ctx context.Context, n staff.NewAccount) error {
 	if err := staff.CheckLogin(n.Login); err != nil {
