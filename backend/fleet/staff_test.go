@@ -337,6 +337,7 @@ func TestSlotOutReachesTheCabinet(t *testing.T) {
 	a := o.cabinet("hb-0001")
 	cookie := o.session("operator", 0)
 	a.hello()
+	a.ship()
 	status, _, _ := o.ask(http.MethodPost, "/staff/cabinets/hb-0001/slots/3", url.Values{"to": {"out"}, "reason": {"door is bent"}}, func(r *http.Request) { r.AddCookie(cookie) })
 	require.Equal(t, http.StatusSeeOther, status)
 	deadline := time.After(20 * time.Second)

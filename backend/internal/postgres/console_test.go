@@ -107,6 +107,7 @@ func TestSlotOutAndIn(t *testing.T) {
 	c := d.cabinet("hb-0001")
 	k := d.desk(d.store)
 	ctx := d.as("wang")
+	k.sends(c)
 	require.ErrorContains(t, d.store.SetSlot(ctx, c.id, 5, true, " "), "reason: ")
 	refusal(t, d.store.SetSlot(ctx, c.id, 13, true, "door is bent"), staff.SlotUnknown)
 	require.ErrorIs(t, d.store.SetSlot(ctx, "hb-9999", 5, true, "door is bent"), postgres.ErrNotFound)
@@ -198,11 +199,7 @@ func TestCabinetMovesAndRetires(t *testing.T) {
 	detail, err := d.store.CabinetDetail(ctx, c.id)
 	require.NoError(t, err)
 	require.Equal(t, "New street", detail.Street)
-	refusal(t, d.store.RetireCabinet(ctx, c.id, "burnt"), staff.BatteriesInside)
-	for slot, serial := range c.serials {
-		require.NoError(t, d.store.AssignBattery(ctx, serial, swap.Place{}), slot)
-	}
-	require.NoError(t, d.store.RetireCabinet(ctx, c.id, "burnt"))
+	require.NoError(t, d.store.RetireCabinet(ctx, c.id))
 	keys, err := d.store.DeviceKeys(ctx)
 	require.NoError(t, err)
 	require.Empty(t, keys[c.id], "its key speaks no more")
@@ -215,7 +212,7 @@ func TestCabinetMovesAndRetires(t *testing.T) {
 	_, _, no, err := d.store.Request(ctx, swap.Scan{RiderID: alice, CabinetID: c.id, IdempotencyKey: "k"})
 	require.NoError(t, err)
 	require.Equal(t, protocol.ReasonOutOfService, no.Reason)
-	require.ErrorIs(t, d.store.RetireCabinet(ctx, "hb-9999", "burnt"), postgres.ErrNotFound)
+	require.ErrorIs(t, d.store.RetireCabinet(ctx, "hb-9999"), postgres.ErrNotFound)
 	d.honest()
 }
 

@@ -125,7 +125,7 @@ const maxUnconfirmed = 200
 func (s *Store) Unconfirmed(ctx context.Context) ([]Unconfirmed, error) {
 	rows, err := s.pool.Query(ctx, `SELECT k.cabinet_id, k.epoch, k.boot_id, k.last_seq, now() FROM cabinet c JOIN cabinet_cursor k USING (cabinet_id)
 		LEFT JOIN cabinet_state t USING (cabinet_id)
-		WHERE c.config_confirmed < c.config_version AND c.retired_at IS NULL AND k.epoch IS NOT NULL AND NOT k.forked AND k.boot_id IS NOT NULL
+		WHERE c.config_confirmed < c.config_version AND c.config_version > 1 AND c.retired_at IS NULL AND k.epoch IS NOT NULL AND NOT k.forked AND k.boot_id IS NOT NULL
 			AND `+heard+` > now() - $1::interval LIMIT $2`, heardWithin, maxUnconfirmed)
 	if err != nil {
 		return nil, fmt.Errorf("look for configurations: %w", err)

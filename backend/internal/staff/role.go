@@ -56,8 +56,7 @@ const (
 	Contradiction   = "contradiction"   // the facts in the books deny the decision
 	TooManyRecalled = "too_many_recalled"
 	SlotUnknown     = "slot_unknown"
-	NotWithStaff    = "not_with_staff"   // fetch it first
-	BatteriesInside = "batteries_inside" // say first where they are
+	NotWithStaff    = "not_with_staff" // fetch it first
 	Retired         = "retired"
 	NothingWaits    = "nothing_waits"
 	AlreadyDone     = "already_done" // somebody was first
@@ -66,7 +65,7 @@ const (
 // RefusalCodes is the closed list.
 func RefusalCodes() []string {
 	return []string{
-		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, BatteriesInside, Retired, NothingWaits, AlreadyDone,
+		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone,
 	}
 }
 

@@ -55,7 +55,7 @@ type Acts interface {
 	EnrolCabinet(context.Context, staff.Enrolment) error
 	AcceptEpoch(context.Context, protocol.CabinetID) error
 	MoveCabinet(ctx context.Context, id protocol.CabinetID, station, street, reason string) error
-	RetireCabinet(ctx context.Context, id protocol.CabinetID, reason string) error
+	RetireCabinet(context.Context, protocol.CabinetID) error
 	MarkBattery(ctx context.Context, serial protocol.BatterySerial, mark string, on bool, reason string) error
 	AssignBattery(ctx context.Context, serial protocol.BatterySerial, to swap.Place) error
 	ImportBatteries(context.Context, []staff.NewBattery) (int, error)

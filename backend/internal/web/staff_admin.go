@@ -66,7 +66,7 @@ func (w *Web) postEpoch(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) postRetire(rw http.ResponseWriter, r *http.Request) {
-	w.after(rw, r, w.o.Staff.RetireCabinet(r.Context(), cabinetOf(r), r.PostForm.Get("reason")), "/staff/cabinets", "retired")
+	w.after(rw, r, w.o.Staff.RetireCabinet(r.Context(), cabinetOf(r)), "/staff/cabinets", "retired")
 }
 
 type stickerPage struct {

@@ -3,9 +3,7 @@
 -- config_confirmed is the version that the cabinet's last CONFIG record names.
 ALTER TABLE cabinet
   ADD COLUMN config_confirmed bigint NOT NULL DEFAULT 0,
-  ADD COLUMN repairs jsonb NOT NULL DEFAULT '{}', -- slot: how often it was repaired
-  ADD COLUMN retired_at timestamptz,
-  ADD CONSTRAINT retired_is_out CHECK (retired_at IS NULL OR out_of_service);
+  ADD COLUMN repairs jsonb NOT NULL DEFAULT '{}'; -- slot: how often it was repaired
 
 -- What staff say of a battery beside where it is.
 CREATE TABLE battery_mark (
