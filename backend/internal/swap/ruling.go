@@ -407,6 +407,10 @@ func (b *Books) MoveToReview(c *Cabinet, s *Swap, inv protocol.Inventory, at Sta
 	switch {
 	case s.State != StateGranted && s.State != StateActive:
 		return fmt.Errorf("swap is %s: want granted or active", s.State)
+	case s.Reviewed != "":
+		// One open review a swap, so nothing would say when it was moved, and an
+		// audit could not tell it again.
+		return fmt.Errorf("swap is under review already (%s): it ends when its cabinet is heard, replaced or retired", s.Reviewed)
 	case at.At.Sub(c.HeardAt) <= UnreachableAfter:
 		return fmt.Errorf("cabinet_id %s was heard %s ago: want more than %s", c.CabinetID, at.At.Sub(c.HeardAt), UnreachableAfter)
 	}

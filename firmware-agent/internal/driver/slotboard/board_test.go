@@ -2,6 +2,7 @@ package slotboard_test
 
 import (
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -136,6 +137,7 @@ func TestOtherMapVersion(t *testing.T) {
 // fakeBoard is a small SlotBoard v1 slave: it keeps the rules of the map's
 // README that a driver leans on.
 type fakeBoard struct {
+	mu      sync.Mutex // a test looks while the line's owner asks
 	units   []*fakeUnit
 	cabinet slotboard.Cabinet
 	dead    bool // the cabinet's own board
@@ -168,29 +170,58 @@ func (u *fakeUnit) reset() {
 	u.started, u.changed, u.lock, u.facts.Charging = time.Now(), true, slotboard.Lock{}, false
 }
 
-func (b *fakeBoard) Facts(slot int) drivertest.Facts { return b.units[slot-1].facts }
-func (b *fakeBoard) Refuse(slot int, refuse bool)    { b.units[slot-1].refuse = refuse }
-func (b *fakeBoard) Reset(slot int)                  { b.units[slot-1].reset() }
-func (b *fakeBoard) Pulses(slot int) int             { return b.units[slot-1].pulses }
-func (b *fakeBoard) Hot(slot int) int                { return b.units[slot-1].hot }
-
-func (b *fakeBoard) Dead(slot int, dead bool) {
-	if slot == 0 {
-		b.dead = dead
-		return
-	}
-	b.units[slot-1].dead = dead
+// at gives a unit to f, alone.
+func (b *fakeBoard) at(slot int, f func(*fakeUnit)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f(b.units[slot-1])
 }
 
-func (b *fakeBoard) Contactor() bool { return b.cabinet.Status.Has(slotboard.ContactorClosed) }
+func (b *fakeBoard) Facts(slot int) (out drivertest.Facts) {
+	b.at(slot, func(u *fakeUnit) { out = u.facts })
+	return out
+}
+
+func (b *fakeBoard) Pulses(slot int) (n int) {
+	b.at(slot, func(u *fakeUnit) { n = u.pulses })
+	return n
+}
+
+func (b *fakeBoard) Hot(slot int) (n int) {
+	b.at(slot, func(u *fakeUnit) { n = u.hot })
+	return n
+}
+
+func (b *fakeBoard) Refuse(slot int, refuse bool) {
+	b.at(slot, func(u *fakeUnit) { u.refuse = refuse })
+}
+
+func (b *fakeBoard) Reset(slot int) { b.at(slot, (*fakeUnit).reset) }
+
+func (b *fakeBoard) Dead(slot int, dead bool) {
+	if slot != 0 {
+		b.at(slot, func(u *fakeUnit) { u.dead = dead })
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dead = dead
+}
+
+func (b *fakeBoard) Contactor() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cabinet.Status.Has(slotboard.ContactorClosed)
+}
 
 func (b *fakeBoard) Put(slot int, f drivertest.Facts) {
-	u := b.units[slot-1]
-	if u.facts.Battery != f.Battery || u.facts.Serial != f.Serial {
-		u.epoch++
-		u.changed = true
-	}
-	u.facts = f
+	b.at(slot, func(u *fakeUnit) {
+		if u.facts.Battery != f.Battery || u.facts.Serial != f.Serial {
+			u.epoch++
+			u.changed = true
+		}
+		u.facts = f
+	})
 }
 
 // Answer answers one request frame.
@@ -203,7 +234,9 @@ func (b *fakeBoard) Answer(received []byte) (int, []byte) {
 	if err != nil {
 		return n, nil
 	}
+	b.mu.Lock()
 	reply, answered := b.reply(q)
+	b.mu.Unlock()
 	if !answered {
 		return n, nil
 	}
