@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"batteryswap/simulator/console"
 	"batteryswap/simulator/process"
 	"batteryswap/simulator/world"
 )
@@ -63,7 +64,7 @@ func (s *stage) doKills(ctx context.Context, plan []kill) error {
 		if err != nil {
 			return fmt.Errorf("%d of %d kills were done: %w", i, len(plan), err)
 		}
-		if err := pause(ctx, k.delay); err != nil {
+		if err := console.Wait(ctx, k.delay); err != nil {
 			return err
 		}
 		if err := s.kill(ctx, k, at); err != nil {
@@ -80,7 +81,7 @@ func (s *stage) kill(ctx context.Context, k kill, at world.Event) error {
 		s.log.Info("kill -9", "event", "backend")
 		s.backend.Kill()
 		s.world.Note(world.Event{At: s.now(), Kind: world.BackendKilled})
-		if err := pause(ctx, k.down); err != nil {
+		if err := console.Wait(ctx, k.down); err != nil {
 			return err
 		}
 		s.world.Note(world.Event{At: s.now(), Kind: world.BackendStarted})
@@ -95,19 +96,8 @@ func (s *stage) kill(ctx context.Context, k kill, at world.Event) error {
 	s.log.Info("kill -9", "event", "agent", "cabinet_id", c.id)
 	c.agent.Kill()
 	s.world.Note(world.Event{At: s.now(), Kind: world.AgentKilled, Cabinet: c.id})
-	if err := pause(ctx, k.down); err != nil {
+	if err := console.Wait(ctx, k.down); err != nil {
 		return err
 	}
 	return s.startAgent(c)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
