@@ -248,6 +248,7 @@ func (b *tab) shows(st state, lang string, width float64) {
 	require.LessOrEqual(b.t, m.Width, width, "%s in %s is scrolled sideways", st.name, lang)
 	require.Empty(b.t, m.Small, "%s: too small for a finger", st.name)
 	require.Empty(b.t, m.Faint, "%s: too faint for the sun", st.name)
+	require.Empty(b.t, axeFindings(b.ctx, b.t), "%s in %s", st.name, lang)
 	require.Empty(b.t, m.Unnamed, "%s: a control without a name", st.name)
 	require.Empty(b.t, m.Foreign, "%s loads from elsewhere", st.name)
 	require.LessOrEqual(b.t, m.Requests, maxRequests, "%s", st.name) // what follows a swap, live, is not part of the page
