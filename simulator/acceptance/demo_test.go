@@ -89,6 +89,7 @@ func TestDemoLeavesNothing(t *testing.T) {
 	b, err := os.ReadFile(out)
 	require.NoError(t, err)
 	require.Contains(t, string(b), "NOT FOR PRODUCTION", "%s", b)
+	require.Regexp(t, `admin +admin +password [0-9A-Z]{20} +secret [2-7A-Z]{32}`, string(b))
 }
 
 // processesWith are the running processes whose environment holds a word.

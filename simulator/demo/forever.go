@@ -32,7 +32,7 @@ func (s *stage) runUntilStopped(ctx context.Context, in io.Reader, out io.Writer
 	}
 	out = &lines{w: out}
 	// A read of the terminal cannot be ended; it ends with the program.
-	go talk(in, out, c)
+	go s.talk(in, out, c)
 
 	riding, stop := context.WithCancel(ctx)
 	defer stop()
@@ -158,12 +158,13 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 		strings.Repeat("─", 78), pulsesInAnHour, s.o.Speed)
 	fmt.Fprintf(out, "%s\nyour page      %s\n  code         %s\n", code, link, s.code)
 	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
+	s.printStaff(out)
 	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.metrics)
 	for _, c := range s.cabinets {
 		fmt.Fprintf(out, "               http://%s/metrics (%s, its screen: http://%s/)\n", c.metrics, c.id, c.screen)
 	}
 	fmt.Fprintf(out, "logs           %s, %s\n", filepath.Join(s.dir, "backend.log"), filepath.Join(s.dir, "*", "agent.log"))
-	fmt.Fprintf(out, "typed here     cabinet %s status, … insert 3, … close 3, help\n", yours)
+	fmt.Fprintf(out, "typed here     cabinet %s status, … insert 3, … close 3, code operator, help\n", yours)
 	_, err = fmt.Fprintf(out, "Ctrl-C stops everything and leaves nothing behind.\n%s\n", strings.Repeat("─", 78))
 	return err
 }
@@ -181,10 +182,14 @@ func (l *lines) Write(b []byte) (int, error) {
 }
 
 // talk runs typed lines.
-func talk(in io.Reader, out io.Writer, c *console.Console) {
+func (s *stage) talk(in io.Reader, out io.Writer, c *console.Console) {
 	typed := bufio.NewScanner(in)
 	for typed.Scan() {
-		said, err := c.Do(typed.Text())
+		do := c.Do
+		if words := strings.Fields(typed.Text()); len(words) > 0 && words[0] == "code" {
+			do = func(string) (string, error) { return s.tellCode(words, time.Now()) }
+		}
+		said, err := do(typed.Text())
 		switch {
 		case err != nil:
 			fmt.Fprintln(out, "no:", err)

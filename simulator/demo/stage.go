@@ -41,6 +41,7 @@ type stage struct {
 	code     string // with which riders sign in
 	cabinets []*cabinet
 	riders   []person
+	staff    []member
 	http     *http.Client
 
 	closers []func() error // run last to first
@@ -98,6 +99,7 @@ func (s *stage) build(ctx context.Context) error {
 		{"make keys and tables", s.prepareBackend},
 		{"put up cabinets", s.putUpCabinets},
 		{"add riders", s.addRiders},
+		{"add staff", s.addStaff},
 		{"start the backend", s.startBackend},
 		{"start the agents", s.startAgents},
 	} {
