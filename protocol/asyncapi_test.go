@@ -67,10 +67,10 @@ func readAsyncAPI(t *testing.T) asyncAPI {
 func spoken() map[Channel][]Type {
 	return map[Channel][]Type{
 		UpLog:       {TypeLog},
-		UpRPC:       {TypeHello, TypePrepared, TypeRefused, TypeInventory},
+		UpRPC:       {TypeHello, TypePrepared, TypeRefused, TypeMaintenanceAnswer, TypeInventory},
 		UpTelemetry: {TypeTelemetry},
 		UpWill:      {TypeWill},
-		Down:        {TypeHelloRequest, TypeHelloOK, TypeLogAck, TypePrepare, TypeGrant, TypeCancel, TypeWish, TypeGuide, TypeInventoryRequest},
+		Down:        {TypeHelloRequest, TypeHelloOK, TypeLogAck, TypePrepare, TypeGrant, TypeCancel, TypeWish, TypeGuide, TypeMaintenanceRequest, TypeMaintenanceGrant, TypeInventoryRequest},
 	}
 }
 
@@ -192,6 +192,7 @@ func TestAsyncAPIBounds(t *testing.T) {
 	require.Equal(t, []string{"swap", "owed", "issue", "hand_back"}, schemas["kind"].Enum)
 	require.Equal(t, []string{string(VerdictResume), string(VerdictNewEpoch), string(VerdictWait)}, schemas["hello_ok"].Properties["verdict"].Enum)
 	require.Equal(t, []string{WishRecheck}, schemas["wish"].Properties["what"].Enum)
+	require.Equal(t, []string{string(OrderBegin), string(OrderOpen), string(OrderEnd)}, schemas["order"].Enum)
 	require.Equal(t, []string{string(DoorOpen), string(DoorShut)}, schemas["slot_state"].Properties["door"].Enum)
 	require.Equal(t, []string{string(PresenceEmpty), string(HoldsBattery)}, schemas["slot_state"].Properties["presence"].Enum)
 	require.Equal(t, MaxSlots, schemas["inventory_list"].MaxItems)

@@ -163,15 +163,15 @@ func Open(raw []byte, lookup KeyLookup) (Envelope, error) {
 }
 
 // Decode reads the message out of a verified envelope into m, whose type must
-// be the envelope's. Unknown fields are an error in a grant and are tolerated
-// elsewhere. The result has passed Validate.
+// be the envelope's. Unknown fields are an error in what leads to a pulse and are
+// tolerated elsewhere. The result has passed Validate.
 func Decode[M Message](e Envelope, m *M) error {
 	want := (*m).MessageType()
 	if e.Type != want {
 		return fmt.Errorf("decode %s: the envelope holds a %q", want, e.Type)
 	}
 	var err error
-	if want == TypeGrant {
+	if UseFor(want) == UseGrant {
 		err = decodeStrict(e.line, m)
 	} else {
 		err = json.Unmarshal(e.line, m)

@@ -206,15 +206,15 @@ func manyAlarms() []string {
 	return alarms
 }
 
-// TestKeyUses proves that a service key signs no grant, and a grant key nothing
-// else.
+// TestKeyUses proves that a service key signs nothing that leads to a pulse, and a
+// grant key nothing else.
 func TestKeyUses(t *testing.T) {
 	grantPub, grantKey := testKey(1)
 	servicePub, serviceKey := testKey(2)
 	list := KeyList{Version: 1, Keys: []Key{{"g1", UseGrant, grantPub}, {"s1", UseService, servicePub}}}
 	for _, m := range exampleMessages() {
 		right, kid, wrong, wrongKid := serviceKey, "s1", grantKey, "g1"
-		if m.MessageType() == TypeGrant {
+		if UseFor(m.MessageType()) == UseGrant {
 			right, kid, wrong, wrongKid = grantKey, "g1", serviceKey, "s1"
 		}
 		raw, err := Seal(kid, right, exampleCabinet, m)
@@ -232,6 +232,8 @@ func TestKeyUses(t *testing.T) {
 		_, err = Open(raw, list.Lookup)
 		require.ErrorIs(t, err, ErrSignature, m.MessageType())
 	}
+	require.Equal(t, UseGrant, UseFor(TypeGrant))
+	require.Equal(t, UseGrant, UseFor(TypeMaintenanceGrant))
 	// Names of fields match without regard to case when JSON is read: a type
 	// said twice must not choose one key and mean another message.
 	line := `{"v":1,"type":"grant","cabinet_id":"hb-0007","TYPE":"cancel","swap_id":"` + string(exampleSwap) + `"}`
@@ -243,8 +245,8 @@ func TestKeyUses(t *testing.T) {
 	require.ErrorContains(t, Decode(e, &g), `the envelope holds a "cancel"`)
 }
 
-// TestDecodeUnknownFields proves that a grant is read strictly and all else is
-// not.
+// TestDecodeUnknownFields proves that what leads to a pulse is read strictly
+// and all else is not.
 func TestDecodeUnknownFields(t *testing.T) {
 	pub, key := testKey(1)
 	for _, m := range exampleMessages() {
@@ -255,7 +257,7 @@ func TestDecodeUnknownFields(t *testing.T) {
 		e, err := Open(seal("k1", key, m.MessageType(), exampleCabinet, line), anyKey("k1", pub))
 		require.NoError(t, err)
 		got, err := decodeAny(e, m)
-		if m.MessageType() == TypeGrant {
+		if m.MessageType() == TypeGrant || m.MessageType() == TypeMaintenanceGrant {
 			require.ErrorContains(t, err, `unknown field "news"`)
 			continue
 		}

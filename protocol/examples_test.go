@@ -15,6 +15,7 @@ import (
 const (
 	exampleCabinet CabinetID     = "hb-0007"
 	exampleSwap    SwapID        = "01920000-0000-7000-8000-000000000001"
+	exampleOrder   OrderID       = "01920000-0000-7000-8000-0000000000f1"
 	exampleFlat    BatterySerial = "BT-0001"
 	exampleFull    BatterySerial = "BT-0042"
 )
@@ -73,6 +74,9 @@ func exampleMessages() []Message {
 			PageURL: "https://swap.example/c/hb-0007", Hotline: "0571-0000", At: time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC),
 			Nearest: []Neighbour{{CabinetID: "hb-0008", Station: "Hubin", Street: "Wensan Road", Metres: 420, Charged: 7, Empty: 2}},
 		},
+		MaintenanceRequest{OrderID: exampleOrder, What: OrderOpen, Slot: 2},
+		MaintenanceAnswer{OrderID: exampleOrder, BootID: boot, Nonce: Nonce{9}, Reason: ReasonKeyNotTurned},
+		MaintenanceGrant{OrderID: exampleOrder, What: OrderOpen, Slot: 2, Nonce: Nonce{9}, BootID: boot},
 		InventoryRequest{},
 		InventoryReport{Slots: exampleInventory()},
 		Telemetry{
@@ -91,7 +95,7 @@ func examplePayloads() []Payload {
 	return []Payload{
 		Boot{BootID: boot, Software: "1.0.0", Epoch: epoch, CutBytes: 17, Old: &OldTail{Epoch: Epoch{5}, Seq: 9, Hash: Hash{6}}, Carried: []byte(`{"run_ms":9}`), Out: ReasonOutOfService},
 		Accept{SwapID: exampleSwap, Kind: KindSwap, Nonce: Nonce{9}, BootID: boot, Grant: "{\"v\":1}\ng1 …", Inventory: exampleInventory()},
-		Intent{SwapID: exampleSwap, Slot: 1, Purpose: PurposeDispense, Pulse: 2, BatterySerial: exampleFull},
+		Intent{SwapID: exampleSwap, OrderID: exampleOrder, Slot: 1, Purpose: PurposeDispense, Pulse: 2, BatterySerial: exampleFull},
 		DoorMoved{SwapID: exampleSwap, Slot: 2, Purpose: PurposeDeposit, Door: DoorOpen},
 		Deposit{SwapID: exampleSwap, Slot: 2, Battery: battery, Accepted: true, Reason: ReasonDepositLate},
 		Taken{SwapID: exampleSwap, Slot: 1, BatterySerial: exampleFull},
@@ -104,6 +108,10 @@ func examplePayloads() []Payload {
 		Tamper{Slot: 4, Presence: HoldsBattery, BatterySerial: exampleFull, Inventory: exampleInventory()},
 		Alarm{Kind: AlarmDoorOpen, Slot: 2, SwapID: exampleSwap, Cleared: true, OnSite: true, Inventory: exampleInventory()},
 		ChargeCut{Slot: 4, Kind: AlarmTemperature},
+		Maintenance{
+			MaintenanceID: exampleOrder, What: OrderEnd, Slot: 2, Grant: "{\"v\":1}\ng1 …", Reason: ReasonMaintenanceOver,
+			Inventory: exampleInventory(), Changes: []Change{{Slot: 2, Removed: exampleFlat, Added: exampleFull}},
+		},
 		ConfigApplied{Config: config, KeysVersion: 1},
 		TimeStep{WallMS: 1777622400000, Clock: ClockSynchronised},
 	}
@@ -137,7 +145,7 @@ func TestExamplesAreComplete(t *testing.T) {
 	}
 	require.Len(t, types, len(declared(t, "Type")), "a type of message has no example")
 
-	records := map[RecordType]bool{RecordSnapshot: true, RecordMaintenance: true} // have no payload here
+	records := map[RecordType]bool{RecordSnapshot: true} // its form is the agent's own
 	for _, p := range examplePayloads() {
 		records[p.RecordType()] = true
 	}

@@ -61,6 +61,12 @@ func decodeAny(e Envelope, like Message) (Message, error) {
 		return decodeAs[Wish](e)
 	case Guide:
 		return decodeAs[Guide](e)
+	case MaintenanceRequest:
+		return decodeAs[MaintenanceRequest](e)
+	case MaintenanceAnswer:
+		return decodeAs[MaintenanceAnswer](e)
+	case MaintenanceGrant:
+		return decodeAs[MaintenanceGrant](e)
 	case InventoryRequest:
 		return decodeAs[InventoryRequest](e)
 	case InventoryReport:
@@ -126,6 +132,8 @@ func decodePayload(r Record, like Payload) (Payload, error) {
 		return payloadAs[Alarm](r)
 	case ChargeCut:
 		return payloadAs[ChargeCut](r)
+	case Maintenance:
+		return payloadAs[Maintenance](r)
 	case ConfigApplied:
 		return payloadAs[ConfigApplied](r)
 	case TimeStep:

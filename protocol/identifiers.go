@@ -36,7 +36,9 @@ func (id CabinetID) Validate() error {
 type SwapID string
 
 // Validate says what is wrong with the identifier, or nil.
-func (id SwapID) Validate() error {
+func (id SwapID) Validate() error { return validateUUIDv7("swap_id", string(id)) }
+
+func validateUUIDv7(field, id string) error {
 	bad := len(id) != 36
 	for i := 0; !bad && i < len(id); i++ {
 		c := id[i]
@@ -52,7 +54,7 @@ func (id SwapID) Validate() error {
 		}
 	}
 	if bad {
-		return fmt.Errorf("swap_id %.40q: want a UUIDv7 in lower case", string(id))
+		return fmt.Errorf("%s %.40q: want a UUIDv7 in lower case", field, id)
 	}
 	return nil
 }
@@ -95,7 +97,8 @@ type Epoch [16]byte
 // Hash is the first 16 bytes of SHA-256.
 type Hash [16]byte
 
-// Nonce is 128 random bits that one boot of an agent minted for one swap.
+// Nonce is 128 random bits that one boot of an agent minted for one swap, or for
+// one order under maintenance.
 type Nonce [16]byte
 
 // BootID is 128 random bits that name one run of an agent.

@@ -15,9 +15,17 @@ type KeyUse string
 
 // The uses of a backend's key.
 const (
-	UseGrant   KeyUse = "grant"   // grants, and nothing else
+	UseGrant   KeyUse = "grant"   // what leads to a pulse, and nothing else
 	UseService KeyUse = "service" // every other message to a cabinet
 )
+
+// UseFor is the use of the keys that may sign messages of a type to a cabinet.
+func UseFor(t Type) KeyUse {
+	if t == TypeGrant || t == TypeMaintenanceGrant {
+		return UseGrant
+	}
+	return UseService
+}
 
 // MaxKeys bounds a key list.
 const MaxKeys = 16
@@ -94,10 +102,7 @@ func OpenKeyList(raw []byte, root ed25519.PublicKey) (KeyList, error) {
 // Lookup finds a key that may sign messages of a type to a cabinet. It is a
 // KeyLookup.
 func (l KeyList) Lookup(kid string, t Type, _ CabinetID) (ed25519.PublicKey, bool) {
-	use := UseService
-	if t == TypeGrant {
-		use = UseGrant
-	}
+	use := UseFor(t)
 	for _, k := range l.Keys {
 		if k.KeyID == kid && k.Use == use {
 			return k.PublicKey, true

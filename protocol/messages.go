@@ -11,18 +11,23 @@ type Type string
 
 // The types of message.
 const (
-	TypeHello            Type = "hello"
-	TypeHelloRequest     Type = "hello_request"
-	TypeHelloOK          Type = "hello_ok"
-	TypeLog              Type = "log"
-	TypeLogAck           Type = "log_ack"
-	TypePrepare          Type = "prepare"
-	TypePrepared         Type = "prepared"
-	TypeRefused          Type = "refused"
-	TypeGrant            Type = "grant"
-	TypeCancel           Type = "cancel"
-	TypeWish             Type = "wish"
-	TypeGuide            Type = "guide"
+	TypeHello        Type = "hello"
+	TypeHelloRequest Type = "hello_request"
+	TypeHelloOK      Type = "hello_ok"
+	TypeLog          Type = "log"
+	TypeLogAck       Type = "log_ack"
+	TypePrepare      Type = "prepare"
+	TypePrepared     Type = "prepared"
+	TypeRefused      Type = "refused"
+	TypeGrant        Type = "grant"
+	TypeCancel       Type = "cancel"
+	TypeWish         Type = "wish"
+	TypeGuide        Type = "guide"
+	// Those of maintenance.
+	TypeMaintenanceRequest Type = "maintenance_request"
+	TypeMaintenanceAnswer  Type = "maintenance_answer"
+	TypeMaintenanceGrant   Type = "maintenance_grant"
+
 	TypeInventoryRequest Type = "inventory_request"
 	TypeInventory        Type = "inventory"
 	TypeTelemetry        Type = "telemetry"
@@ -160,7 +165,7 @@ type Refused struct {
 }
 
 // Grant is the signed permission to do one swap, once, in this boot, with these
-// slots: the only message that leads to a pulse. It carries no limits: those of
+// slots: with MaintenanceGrant the only message that leads to a pulse. It carries no limits: those of
 // the agent hold.
 type Grant struct {
 	SwapID        SwapID          `json:"swap_id"`

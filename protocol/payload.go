@@ -44,12 +44,13 @@ type Accept struct {
 
 // Intent precedes every single pulse.
 type Intent struct {
-	SwapID  SwapID  `json:"swap_id"`
+	SwapID  SwapID  `json:"swap_id,omitempty"`
+	OrderID OrderID `json:"order_id,omitempty"` // of maintenance, in place of a swap
 	Slot    int     `json:"slot"`
 	Purpose Purpose `json:"purpose"`
 	// Pulse is 1 for the first pulse for this purpose at this slot, then 2.
 	Pulse int `json:"pulse"`
-	// BatterySerial is what the slot holds, for dispense, return and reopen.
+	// BatterySerial is what the slot holds, for all but deposit.
 	BatterySerial BatterySerial `json:"battery_serial,omitempty"`
 }
 

@@ -14,6 +14,7 @@ const (
 	ReasonNoEmptySlot      Reason = "no_empty_slot"      // nowhere to deposit
 	ReasonOutOfService     Reason = "out_of_service"     // by staff, a new epoch, or a failed journal
 	ReasonAlarm            Reason = "alarm"              // a safety alarm is latched
+	ReasonMaintenance      Reason = "maintenance"        // staff work at the cabinet
 	ReasonPresence         Reason = "presence_required"  // the screen's code or the button is missing, wrong or too old
 	ReasonGrantLate        Reason = "grant_late"         // in a VOID: no grant came within 15 s of prepared
 
@@ -42,6 +43,14 @@ const (
 	ReasonPulseWindowEnded Reason = "pulse_window_ended" // no pulse later than 6 min after ACCEPT
 )
 
+// Why an order of maintenance is not carried out, or why maintenance ended by
+// itself.
+const (
+	ReasonKeyNotTurned    Reason = "key_not_turned"   // the key switch in the cabinet
+	ReasonNoMaintenance   Reason = "no_maintenance"   // none has begun in this boot
+	ReasonMaintenanceOver Reason = "maintenance_over" // it began 15 minutes ago
+)
+
 // Why a case is in review.
 const (
 	ReasonHeldBattery      Reason = "held_battery"      // deposited, not accepted, still in
@@ -58,10 +67,12 @@ const (
 
 var reasons = []Reason{
 	ReasonBusy, ReasonNoChargedBattery, ReasonNoEmptySlot, ReasonOutOfService, ReasonAlarm, ReasonPresence, ReasonGrantLate,
+	ReasonMaintenance,
 	ReasonCabinetUnknown, ReasonCabinetOffline, ReasonRiderNotActive, ReasonSwapOpen, ReasonNoBattery,
 	ReasonUnderReview, ReasonRecovering, ReasonTooManyScans,
 	ReasonNotPluggedIn, ReasonNotExpected, ReasonFlagged, ReasonTooHot, ReasonVoltage, ReasonSensorsDisagree,
 	ReasonDoorDidNotOpen, ReasonDepositLate, ReasonPowerCut, ReasonPulseWindowEnded,
+	ReasonKeyNotTurned, ReasonNoMaintenance, ReasonMaintenanceOver,
 	ReasonHeldBattery, ReasonOtherBattery, ReasonInventoryDiffers, ReasonForeignSerial, ReasonSameSerialTwice,
 	ReasonUnknownSwap, ReasonContradictsBooks, ReasonLogHole, ReasonEpochReplaced, ReasonMalformedRecord,
 }

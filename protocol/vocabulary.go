@@ -75,11 +75,17 @@ const (
 	PurposeDispense Purpose = "dispense"
 	PurposeReturn   Purpose = "return"
 	PurposeReopen   Purpose = "reopen" // the deposit slot again: "plug it in"
+	// PurposeMaintenance is no swap's: by an order of staff.
+	PurposeMaintenance Purpose = "maintenance"
 )
 
 // Valid reports whether p is one of the purposes.
 func (p Purpose) Valid() bool {
-	return p == PurposeDeposit || p == PurposeDispense || p == PurposeReturn || p == PurposeReopen
+	switch p {
+	case PurposeDeposit, PurposeDispense, PurposeReturn, PurposeReopen, PurposeMaintenance:
+		return true
+	}
+	return false
 }
 
 // Presence is what is known of a slot's content. The zero value is unknown.

@@ -50,10 +50,10 @@ func (l *Link) send() {
 	}
 }
 
-// Seal signs a message to a cabinet: a grant by the grant key, everything else by
-// the service key.
+// Seal signs a message to a cabinet: what leads to a pulse by the grant key,
+// everything else by the service key.
 func (k Keys) Seal(cabinet protocol.CabinetID, m protocol.Message) ([]byte, error) {
-	if m.MessageType() == protocol.TypeGrant {
+	if protocol.UseFor(m.MessageType()) == protocol.UseGrant {
 		return protocol.Seal(k.GrantID, k.Grant, cabinet, m)
 	}
 	return protocol.Seal(k.ServiceID, k.Service, cabinet, m)

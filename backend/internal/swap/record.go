@@ -99,9 +99,13 @@ func check(p protocol.Payload) error {
 		return first(p.SwapID.Validate(), checkKind(p.Kind), p.Inventory.Validate())
 	case protocol.Intent:
 		if !p.Purpose.Valid() {
-			return fmt.Errorf("purpose %.20q: want deposit, dispense, return or reopen", p.Purpose)
+			return fmt.Errorf("purpose %.20q: want deposit, dispense, return, reopen or maintenance", p.Purpose)
 		}
-		return first(p.SwapID.Validate(), checkSlot("slot", p.Slot, 1), checkSerial(p.BatterySerial))
+		whose := p.SwapID.Validate
+		if p.Purpose == protocol.PurposeMaintenance {
+			whose = p.OrderID.Validate
+		}
+		return first(whose(), checkSlot("slot", p.Slot, 1), checkSerial(p.BatterySerial))
 	case protocol.DoorMoved:
 		return checkSlot("slot", p.Slot, 1)
 	case protocol.Deposit:

@@ -193,6 +193,7 @@ func TestEveryReasonHasAStatus(t *testing.T) {
 			protocol.ReasonCabinetUnknown: 404, protocol.ReasonRiderNotActive: 403, protocol.ReasonNoBattery: 403,
 			protocol.ReasonPresence: 403, protocol.ReasonTooManyScans: 429, protocol.ReasonCabinetOffline: 503,
 			protocol.ReasonOutOfService: 503, protocol.ReasonAlarm: 503, protocol.ReasonRecovering: 503,
+			protocol.ReasonMaintenance: 503,
 		}[reason]
 		if !special {
 			want = 409

@@ -75,7 +75,7 @@ func distance(metres float64) string {
 // another cabinet.
 func leadsElsewhere(r protocol.Reason) bool {
 	switch r {
-	case protocol.ReasonNoChargedBattery, protocol.ReasonNoEmptySlot, protocol.ReasonOutOfService, protocol.ReasonAlarm,
+	case protocol.ReasonNoChargedBattery, protocol.ReasonNoEmptySlot, protocol.ReasonOutOfService, protocol.ReasonAlarm, protocol.ReasonMaintenance,
 		protocol.ReasonCabinetOffline, protocol.ReasonBusy, protocol.ReasonCabinetUnknown:
 		return true
 	}

@@ -76,7 +76,8 @@ func refusalStatus(r protocol.Reason) int {
 		return http.StatusForbidden
 	case protocol.ReasonTooManyScans:
 		return http.StatusTooManyRequests
-	case protocol.ReasonCabinetOffline, protocol.ReasonOutOfService, protocol.ReasonAlarm, protocol.ReasonRecovering:
+	case protocol.ReasonCabinetOffline, protocol.ReasonOutOfService, protocol.ReasonAlarm, protocol.ReasonRecovering,
+		protocol.ReasonMaintenance:
 		return http.StatusServiceUnavailable
 	default:
 		return http.StatusConflict

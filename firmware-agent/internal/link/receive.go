@@ -70,6 +70,10 @@ func (c *Core) judge(now time.Time, m inbound) (protocol.Type, Result, error) {
 		return deliver[protocol.Wish](c, e)
 	case protocol.TypeGuide:
 		return deliver[protocol.Guide](c, e)
+	case protocol.TypeMaintenanceRequest:
+		return deliver[protocol.MaintenanceRequest](c, e)
+	case protocol.TypeMaintenanceGrant:
+		return deliver[protocol.MaintenanceGrant](c, e)
 	case protocol.TypeInventoryRequest:
 		return deliver[protocol.InventoryRequest](c, e)
 	}
