@@ -81,7 +81,7 @@ func exampleMessages() []Message {
 		InventoryReport{Slots: exampleInventory()},
 		Telemetry{
 			BootID: boot, BootSeq: 3, MonoMS: 123456, Software: "1.0.0", BacklogRecords: 2, SwapID: exampleSwap,
-			OutOfService: ReasonOutOfService, Alarms: []string{"door_open:2"}, UpperC: ptr(31.5), Slots: exampleInventory(),
+			OutOfService: ReasonOutOfService, Alarms: []string{"door_open:2"}, UpperC: ptr(31.5), EnergyJ: ptr(uint64(9_000_000)), Slots: exampleInventory(),
 		},
 		Will{BootID: boot},
 	}

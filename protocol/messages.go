@@ -210,7 +210,8 @@ type Telemetry struct {
 	SwapID         SwapID    `json:"swap_id,omitempty"`
 	OutOfService   Reason    `json:"out_of_service,omitempty"`
 	Alarms         []string  `json:"alarms,omitempty"`
-	UpperC         *float64  `json:"upper_c,omitempty"` // cabinet air, °C
+	UpperC         *float64  `json:"upper_c,omitempty"`  // cabinet air, °C
+	EnergyJ        *uint64   `json:"energy_j,omitempty"` // taken from the mains since the meter was made
 	Slots          Inventory `json:"slots"`
 }
 

@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -52,12 +51,9 @@ func (f *Fleet) tellAudit(rep postgres.Report) {
 }
 
 // sendAudit shows the last audit; without one there is nothing to show.
-func sendAudit(ch chan<- prometheus.Metric, a postgres.AuditRun, err error) {
-	if errors.Is(err, postgres.ErrNotFound) {
-		return
-	}
+func sendAudit(ch chan<- prometheus.Metric, a postgres.AuditRun) {
 	newGauge("swap_ledger_mismatches", "Differences that the last audit found between the books and what they rest on.").send(ch, float64(a.Differences))
-	newGauge("swap_audit_timestamp_seconds", "When the last audit began.").send(ch, float64(a.BeganAt.UnixMilli())/1000)
+	newGauge("swap_audit_timestamp_seconds", "When the last audit began.").send(ch, seconds(a.BeganAt))
 	newGauge("swap_audit_duration_seconds", "How long the last audit took.").send(ch, a.Took.Seconds())
 	newGauge("swap_audit_entries", "Ledger entries that the last audit examined.").send(ch, float64(a.Entries))
 	newGauge("swap_audit_records", "Journal records that the last audit folded again.").send(ch, float64(a.Records))

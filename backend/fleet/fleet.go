@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"batteryswap/backend/internal/link"
 	"batteryswap/backend/internal/notify"
@@ -45,6 +44,8 @@ type Options struct {
 	Keys                    Keys
 	// Listen and MetricsListen are HOST:PORT; port 0 takes a free one.
 	Listen, MetricsListen string
+	// MetricsSlots says of which slots metrics tell; "": of those with an alarm.
+	MetricsSlots MetricsSlots
 	// PublicURL is how phones reach the backend; nil: http:// and the address.
 	PublicURL *url.URL
 	// Hotline is whom riders call where a cabinet has no number of its own.
@@ -97,6 +98,10 @@ func New(o Options) (*Fleet, error) {
 		return nil, errors.New("fleet: BrokerURL is needed")
 	case len(o.Keys.riderRef) == 0:
 		return nil, errors.New("fleet: Keys are needed: see LoadKeys")
+	case o.MetricsSlots == "":
+		o.MetricsSlots = SlotsFaulty
+	case o.MetricsSlots != SlotsOff && o.MetricsSlots != SlotsFaulty && o.MetricsSlots != SlotsAll:
+		return nil, fmt.Errorf("fleet: MetricsSlots is %q: want off, faulty or all", o.MetricsSlots)
 	}
 	f := &Fleet{o: o, log: o.Log, ring: &link.Ring{}, closing: make(chan struct{}), notifier: o.Notifier, alarmed: make(chan struct{}, 1)}
 	if f.notifier == nil {
@@ -240,15 +245,6 @@ func (f *Fleet) public(at net.Addr) *url.URL {
 		return f.o.PublicURL
 	}
 	return &url.URL{Scheme: "http", Host: at.String()}
-}
-
-func (f *Fleet) metricsHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(f.metrics.registry, promhttp.HandlerOpts{
-		ErrorHandling: promhttp.ContinueOnError, ErrorLog: slog.NewLogLogger(f.log.Handler(), slog.LevelWarn),
-		MaxRequestsInFlight: 4,
-	}))
-	return mux
 }
 
 func (f *Fleet) serve(l net.Listener, h http.Handler) {

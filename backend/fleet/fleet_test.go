@@ -107,7 +107,9 @@ func TestMetrics(t *testing.T) {
 	for series, want := range map[string]string{
 		`swap_mqtt_connected{connection="records"}`:                                        "1",
 		`swap_mqtt_connected{connection="telemetry"}`:                                      "1",
-		`swap_swaps_total{cabinet="hb-0001",outcome="swapped"}`:                            "1",
+		`swap_swaps_total{outcome="swapped"}`:                                              "1",
+		`swap_cabinet_swaps_total{cabinet="hb-0001",result="counted"}`:                     "1",
+		`swap_login_attempts_total{result="ok",who="rider"}`:                               "1",
 		`swap_scans_total{result="granted"}`:                                               "1",
 		`swap_scans_total{result="cabinet_unknown"}`:                                       "1",
 		`swap_authorization_duration_seconds_count`:                                        "1",

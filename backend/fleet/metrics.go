@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"crypto/tls"
+	"net/http"
 	"runtime"
 	"strconv"
 	"sync"
@@ -16,6 +18,7 @@ import (
 // swap.
 type metrics struct {
 	registry *prometheus.Registry
+	gauges   *gauges
 
 	swaps        *prometheus.CounterVec
 	swapSeconds  *prometheus.HistogramVec
@@ -31,9 +34,17 @@ type metrics struct {
 	requests     *prometheus.CounterVec
 	requestTime  *prometheus.HistogramVec
 
+	signIns      *prometheus.CounterVec
+	certificates prometheus.Collector
+	build        prometheus.Gauge
+
 	mu      sync.Mutex
 	waiting map[protocol.CabinetID]time.Time // a batch in flight: one per cabinet
+	ended   map[protocol.CabinetID]ended
 }
+
+// ended counts a cabinet's swaps that ended, as this replica committed them.
+type ended struct{ counted, failed uint64 }
 
 func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
@@ -45,7 +56,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 	quick := []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 	m := &metrics{
 		registry:    registry,
-		swaps:       counter("swap_swaps_total", "Swaps that ended, by their sensed end.", "cabinet", "outcome"),
+		swaps:       counter("swap_swaps_total", "Swaps that ended, by their sensed end.", "outcome"),
 		swapSeconds: histogram("swap_duration_seconds", "How long swaps took: deposit from the accepted grant to the accepted battery, dispense from there to the take, total of counted swaps from scan to end.", []float64{5, 10, 20, 30, 45, 60, 90, 120, 180, 300, 600, 1800}, "phase"),
 		scans:       counter("swap_scans_total", "Scans: granted, the reason of the refusal, or error.", "result"),
 		authorize: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -66,20 +77,32 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		notices:     counter("swap_safety_notices_total", "Tries to tell people of a safety event.", "result"),
 		requests:    counter("swap_http_requests_total", "HTTP requests.", "route", "method", "status"),
 		requestTime: histogram("swap_http_request_duration_seconds", "HTTP requests; a scan waits for its cabinet.", quick, "route", "method"),
+		signIns:     counter("swap_login_attempts_total", "Sign-ins of riders and staff: ok, refused, too_many or error.", "who", "result"),
 		waiting:     map[protocol.CabinetID]time.Time{},
+		ended:       map[protocol.CabinetID]ended{},
 	}
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
+	m.build = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "swap_build_info", Help: "1; the labels say what runs.",
-		ConstLabels: prometheus.Labels{"version": f.o.Version, "go_version": runtime.Version()},
+		ConstLabels: prometheus.Labels{"program": "backend", "version": f.o.Version, "go": runtime.Version()},
 	})
-	build.Set(1)
+	m.build.Set(1)
+	m.certificates = certificates(f.o)
 	for _, c := range []string{"records", "telemetry"} {
 		m.connected.WithLabelValues(c).Set(0)
 	}
-	registry.MustRegister(build, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag,
-		m.batchRecords, m.ingest, m.safety, m.notices, m.requests, m.requestTime, &gauges{f: f}, &poolCollector{f: f},
+	registry.MustRegister(m.own()...)
+	m.gauges = &gauges{f: f}
+	registry.MustRegister(m.gauges, &poolCollector{f: f},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// own are the metrics that this replica counts itself.
+func (m *metrics) own() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.build, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag, m.batchRecords, m.ingest,
+		m.safety, m.notices, m.requests, m.requestTime, m.signIns, m.certificates,
+	}
 }
 
 func (m *metrics) message(direction, kind, result string) {
@@ -109,6 +132,48 @@ func (m *metrics) request(route, method string, status int, took time.Duration) 
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status)).Inc()
 	m.requestTime.WithLabelValues(route, method).Observe(took.Seconds())
+	if who := signsIn(route); who != "" && method == "POST" {
+		m.signIns.WithLabelValues(who, signInResult(status)).Inc()
+	}
+}
+
+// signsIn says who signs in by a route, "" when nobody does.
+func signsIn(route string) string {
+	switch route {
+	case "/api/v1/sessions", "/c/{cabinet_id}/sign-in":
+		return "rider"
+	case "/staff/sign-in":
+		return "staff"
+	}
+	return ""
+}
+
+func signInResult(status int) string {
+	switch {
+	case status < 400:
+		return "ok"
+	case status == http.StatusTooManyRequests:
+		return "too_many"
+	case status >= 500:
+		return "error"
+	}
+	return "refused"
+}
+
+// certificates shows until when the broker lets this backend in.
+func certificates(o Options) prometheus.Collector {
+	expires := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "swap_certificate_expires_timestamp_seconds", Help: "When a certificate of this backend ends; absent where the broker wants none.",
+	}, []string{"connection"})
+	for connection, c := range map[string]*tls.Config{"records": o.BrokerTLS, "telemetry": o.TelemetryTLS} {
+		if c == nil || len(c.Certificates) == 0 {
+			continue
+		}
+		if leaf := c.Certificates[0].Leaf; leaf != nil {
+			expires.WithLabelValues(connection).Set(seconds(leaf.NotAfter))
+		}
+	}
+	return expires
 }
 
 // submitted notes when a cabinet's batch came. A repetition keeps the first
@@ -149,12 +214,40 @@ func (m *metrics) rejected(id protocol.CabinetID) {
 }
 
 func (m *metrics) closed(id protocol.CabinetID, _ protocol.Kind, outcome protocol.Outcome, took time.Duration) {
-	m.swaps.WithLabelValues(string(id), string(outcome)).Inc()
+	m.swaps.WithLabelValues(string(outcome)).Inc()
+	m.mu.Lock()
+	n := m.ended[id]
+	switch {
+	case outcome.Counts():
+		n.counted++
+	case failure(outcome):
+		n.failed++
+	}
+	m.ended[id] = n
+	m.mu.Unlock()
 	// A swap that was cut short says nothing of how quick swaps are; nor does one
 	// whose cabinet's clock was behind ours.
 	if outcome.Counts() && took >= 0 {
 		m.swapSeconds.WithLabelValues("total").Observe(took.Seconds())
 	}
+}
+
+// failure reports whether a rider for whom a door had opened went away without
+// what was asked for.
+func failure(o protocol.Outcome) bool {
+	switch o {
+	case protocol.OutcomeReturned, protocol.OutcomeDepositedOwed, protocol.OutcomeOwedNotTaken, protocol.OutcomeIssueNotTaken, protocol.OutcomeReview:
+		return true
+	}
+	return false
+}
+
+// swapsOf is how many of a cabinet's swaps ended well, and how many did not.
+func (m *metrics) swapsOf(id protocol.CabinetID) (counted, failed uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := m.ended[id]
+	return n.counted, n.failed
 }
 
 func (m *metrics) timed(phase string, took time.Duration) {

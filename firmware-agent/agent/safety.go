@@ -100,6 +100,12 @@ func (a *Agent) meterW() slot.Value {
 	return m.PowerW
 }
 
+// energyJ is what the cabinet has taken from the mains, in J, where a meter says so.
+func (a *Agent) energyJ() (uint64, bool) {
+	m, _ := a.instruments.read(a.clock.now())
+	return m.EnergyJ, m.EnergyKnown
+}
+
 // seen takes what the safety loop has read itself.
 func (a *Agent) seen(r driver.Report) {
 	if a.cabinet != nil && r.Err == nil && r.Slot == driver.OwnBoard {

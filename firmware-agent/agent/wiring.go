@@ -141,6 +141,7 @@ func (a *Agent) startCabinet() error {
 			OutOfService:     a.outOfService,
 			Codes:            a.shownCodes,
 			Backlog:          a.backlog,
+			EnergyJ:          a.energyJ,
 			Plan:             a.plan(),
 			Day:              a.day,
 			MeterW:           a.meterW,

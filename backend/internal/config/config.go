@@ -36,6 +36,7 @@ type Serve struct {
 	KeyDir        string `name:"key-dir" env:"SWAP_KEY_DIR" placeholder:"DIR" help:"Where 'keys init' put the keys."`
 	Listen        string `name:"listen" env:"SWAP_LISTEN" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Pages and API."`
 	MetricsListen string `name:"metrics-listen" env:"SWAP_METRICS_LISTEN" default:"127.0.0.1:9464" placeholder:"HOST:PORT" help:"/metrics."`
+	MetricsSlots  string `name:"metrics-slots" env:"SWAP_METRICS_SLOTS" enum:"off,faulty,all" default:"faulty" help:"Series of single slots: off, faulty (only while an alarm is on), or all (refused above 12,000 slots)."`
 	PublicURL     string `name:"public-url" env:"SWAP_PUBLIC_URL" placeholder:"URL" help:"How phones reach this backend, as https://swap.example. Default: http:// and the address of --listen."`
 	Hotline       string `name:"hotline" env:"SWAP_HOTLINE" placeholder:"PHONE" help:"Whom riders call where a cabinet has no number of its own."`
 	RiderCode     string `name:"rider-code" env:"SWAP_RIDER_CODE" placeholder:"CODE" help:"For development and demonstrations only: every rider signs in with this code."`

@@ -82,7 +82,7 @@ func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
 			require.Regexp(t, "^(SWAP_[A-Z_]+|DATABASE_URL|MQTT_URL)$", f.Envs[0])
 		}
 	}
-	require.Equal(t, 18, n)
+	require.Equal(t, 19, n)
 }
 
 func TestLogger(t *testing.T) {

@@ -51,7 +51,7 @@ func (t *teller) release() {
 
 var writeStates = inserts("cabinet_state", `ON CONFLICT (cabinet_id) DO UPDATE SET seen_at = EXCLUDED.seen_at, boot_id = EXCLUDED.boot_id,
 	boot_seq = EXCLUDED.boot_seq, software = EXCLUDED.software, backlog_records = EXCLUDED.backlog_records,
-	out_of_service = EXCLUDED.out_of_service, alarms = EXCLUDED.alarms, upper_c = EXCLUDED.upper_c, inventory = EXCLUDED.inventory,
+	out_of_service = EXCLUDED.out_of_service, alarms = EXCLUDED.alarms, upper_c = EXCLUDED.upper_c, mono_ms = EXCLUDED.mono_ms, energy_j = EXCLUDED.energy_j, inventory = EXCLUDED.inventory,
 	slots_out = EXCLUDED.slots_out, slots_charged = EXCLUDED.slots_charged, slots_holding = EXCLUDED.slots_holding, slots_empty = EXCLUDED.slots_empty`,
 	text("cabinet_id", func(h Heard) protocol.CabinetID { return h.CabinetID }),
 	seenNow(),
@@ -62,6 +62,14 @@ var writeStates = inserts("cabinet_state", `ON CONFLICT (cabinet_id) DO UPDATE S
 	text("out_of_service", func(h Heard) string { return clean(string(h.Telemetry.OutOfService)) }),
 	alarmList(),
 	plain("upper_c", "double precision", func(h Heard) *float64 { return h.Telemetry.UpperC }),
+	numbers("mono_ms", func(h Heard) uint64 { return min(h.Telemetry.MonoMS, maxSeq) }),
+	plain("energy_j", "double precision", func(h Heard) *float64 {
+		if h.Telemetry.EnergyJ == nil {
+			return nil
+		}
+		j := float64(*h.Telemetry.EnergyJ)
+		return &j
+	}),
 	inventoryOf(),
 	numbers("slots_out", func(h Heard) int { return swap.CountSlots(h.Telemetry.Slots).Out }),
 	numbers("slots_charged", func(h Heard) int { return swap.CountSlots(h.Telemetry.Slots).Charged }),

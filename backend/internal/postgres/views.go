@@ -156,24 +156,3 @@ func (s *Store) History(ctx context.Context, rider swap.RiderID, n int) ([]swap.
 	}
 	return out, nil
 }
-
-// Gauges are counts that every replica's metrics show alike.
-type Gauges struct {
-	OpenSwaps, OpenReviews, OpenCredits int
-	Untold                              int // safety events that nobody has been told of
-	Recovering                          bool
-}
-
-// Gauges counts what is open.
-func (s *Store) Gauges(ctx context.Context) (Gauges, error) {
-	var g Gauges
-	err := s.pool.QueryRow(ctx, `SELECT (SELECT count(*) FROM swap WHERE state <> 'closed'),
-		(SELECT count(*) FROM review WHERE decided_at IS NULL),
-		(SELECT count(*) FROM credit WHERE state IN ('open', 'reserved')),
-		(SELECT count(*) FROM safety_event WHERE told_at IS NULL),
-		(SELECT recovering_since IS NOT NULL FROM fleet)`).Scan(&g.OpenSwaps, &g.OpenReviews, &g.OpenCredits, &g.Untold, &g.Recovering)
-	if err != nil {
-		return Gauges{}, fmt.Errorf("count what is open: %w", err)
-	}
-	return g, nil
-}

@@ -209,6 +209,7 @@ func TestTelemetry(t *testing.T) {
 		require.Len(t, last.Slots, 5)
 		require.Equal(t, protocol.BootID{7}, last.BootID)
 		require.Equal(t, uint64(3), last.BacklogRecords)
+		require.Equal(t, uint64(9_000_000), *last.EnergyJ)
 		before += heartbeats
 		for range 100 { // soc that runs
 			r.set(5, func(b *box) { b.soc += 3 })

@@ -37,6 +37,9 @@ type CoreOptions struct {
 	Codes func() []string
 	// Backlog counts the records that are not acknowledged. nil is none.
 	Backlog func() uint64
+	// EnergyJ is what the cabinet has taken from the mains, in J; false: not
+	// known. nil is unknown.
+	EnergyJ func() (uint64, bool)
 	// Plan are the numbers of the charging plan, Day the local time of day, and
 	// MeterW what the whole cabinet takes, in W. nil is unknown.
 	Plan     charging.PlanLimits
@@ -92,6 +95,9 @@ func NewCore(o CoreOptions, now time.Duration) (*Core, error) {
 	}
 	if o.Backlog == nil {
 		o.Backlog = func() uint64 { return 0 }
+	}
+	if o.EnergyJ == nil {
+		o.EnergyJ = func() (uint64, bool) { return 0, false }
 	}
 	if o.Day == nil {
 		o.Day = func() charging.Day { return charging.Day{} }

@@ -93,7 +93,7 @@ func (r *rig) start() {
 			Slots: len(r.boxes), State: r.fold.State(),
 			Random: readerFunc(func(b []byte) (int, error) { n++; return copy(b, fmt.Sprintf("%016d", n)), nil }),
 			Limits: slot.DefaultLimits(), MaxPulsesPerHour: 120, Plan: charging.DefaultPlan(), OutOfService: r.reason, Codes: r.shown, Software: "test",
-			Backlog: func() uint64 { return 3 }, Log: slog.New(slog.DiscardHandler),
+			Backlog: func() uint64 { return 3 }, EnergyJ: func() (uint64, bool) { return 9_000_000, true }, Log: slog.New(slog.DiscardHandler),
 		},
 	})
 	require.NoError(r.t, err)

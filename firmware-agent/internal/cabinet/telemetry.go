@@ -51,6 +51,9 @@ func (c *Core) tell(in swap.Input) {
 		upper := float64(c.board.UpperTemp.N) / 10
 		t.UpperC = &upper
 	}
+	if energy, known := c.o.EnergyJ(); known {
+		t.EnergyJ = &energy
+	}
 	c.add(Send{t})
 }
 
