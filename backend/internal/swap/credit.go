@@ -1,6 +1,9 @@
 package swap
 
 import (
+	"cmp"
+	"slices"
+
 	"batteryswap/protocol"
 )
 
@@ -31,11 +34,12 @@ func (b *Books) settle(s *Swap, cr *Credit, at Stamp) {
 // openCredits are the rider's open credits, oldest first.
 func (b *Books) openCredits(rider RiderID) []*Credit {
 	var out []*Credit
-	for _, cr := range sorted(b.Credits) { // CreditIDs rise with time
+	for _, cr := range b.Credits {
 		if cr.RiderID == rider && cr.State == CreditOpen {
 			out = append(out, cr)
 		}
 	}
+	slices.SortFunc(out, func(a, c *Credit) int { return cmp.Compare(a.CreditID, c.CreditID) }) // they rise with time
 	return out
 }
 

@@ -1,6 +1,7 @@
 package swap
 
 import (
+	"slices"
 	"time"
 
 	"batteryswap/protocol"
@@ -127,11 +128,8 @@ func (b *Books) expected(rider RiderID) []protocol.BatterySerial {
 			out = append(out, serial)
 		}
 	}
-	batteries := sorted(b.Batteries)
-	for _, x := range batteries {
-		if x.Holder == WithRider && x.RiderID == rider {
-			add(x.BatterySerial)
-		}
+	for _, serial := range b.held(WithRider, rider) {
+		add(serial)
 	}
 	for _, s := range sorted(b.Swaps) {
 		if s.Open() && s.RiderID == rider && s.State != StateRequested {
@@ -140,10 +138,20 @@ func (b *Books) expected(rider RiderID) []protocol.BatterySerial {
 			}
 		}
 	}
-	for _, x := range batteries {
-		if x.Holder == UnderCheck && x.RiderID == rider {
-			add(x.BatterySerial)
+	for _, serial := range b.held(UnderCheck, rider) {
+		add(serial)
+	}
+	return out
+}
+
+// held are the batteries in a rider's custody, sorted.
+func (b *Books) held(by Holder, rider RiderID) []protocol.BatterySerial {
+	var out []protocol.BatterySerial
+	for serial, x := range b.Batteries {
+		if x.Holder == by && x.RiderID == rider {
+			out = append(out, serial)
 		}
 	}
+	slices.Sort(out)
 	return out
 }

@@ -2,7 +2,7 @@ package cabinet
 
 import (
 	"fmt"
-	"strings"
+	"strconv"
 	"time"
 
 	"batteryswap/firmware-agent/internal/slot"
@@ -67,19 +67,27 @@ func alarmName(a swap.Raised) string {
 // gist is what of telemetry is worth a message of its own when it changes: not
 // ages, voltages and temperatures.
 func gist(v view, inv protocol.Inventory) string {
-	var b strings.Builder
+	b := make([]byte, 0, 64*len(inv))
 	for _, s := range inv {
 		s = slot.Brief(s)
 		soc := -1
 		if s.Soc != nil {
 			soc = *s.Soc
 		}
-		fmt.Fprintf(&b, "%s|%t|%s|%s|%d|%t|%t;", s.Door, s.Closed, s.Presence, s.BatterySerial, soc, s.Charged, s.Out)
+		b = append(append(b, s.Door...), '|')
+		b = append(strconv.AppendBool(b, s.Closed), '|')
+		b = append(append(b, s.Presence...), '|')
+		b = append(append(b, s.BatterySerial...), '|')
+		b = append(strconv.AppendInt(b, int64(soc), 10), '|')
+		b = append(strconv.AppendBool(b, s.Charged), '|')
+		b = append(strconv.AppendBool(b, s.Out), ';')
 	}
-	id := protocol.SwapID("")
 	if v.durable.Open != nil {
-		id = v.durable.Open.SwapID
+		b = append(b, v.durable.Open.SwapID...)
 	}
-	fmt.Fprintf(&b, "%s|%s|%v", id, v.out, v.durable.Alarms)
-	return b.String()
+	b = append(append(append(b, '|'), v.out...), '|')
+	for _, a := range v.durable.Alarms {
+		b = append(append(b, alarmName(a)...), ';')
+	}
+	return string(b)
 }
