@@ -58,8 +58,12 @@ func (k Keys) RiderRef(cabinet protocol.CabinetID, rider swap.RiderID) protocol.
 
 // OpenGrant verifies a grant that a cabinet accepted.
 func (k Keys) OpenGrant(cabinet protocol.CabinetID, envelope string) (protocol.Grant, error) {
+	return k.openGrant(cabinet, envelope, ed25519.Verify)
+}
+
+func (k Keys) openGrant(cabinet protocol.CabinetID, envelope string, verify protocol.Verify) (protocol.Grant, error) {
 	var g protocol.Grant
-	e, err := protocol.Open([]byte(envelope), k.List.Lookup)
+	e, err := protocol.OpenBy([]byte(envelope), k.List.Lookup, verify)
 	if err != nil {
 		return g, fmt.Errorf("open grant: %w", err)
 	}

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/binary"
@@ -63,10 +64,26 @@ const (
 	StateClosed = swap.StateClosed
 )
 
+// Signing makes the keys of a simulation, and verifies what they signed.
+type Signing struct {
+	// NewKey makes a key whose public half has the size of Ed25519's.
+	NewKey func(seed [ed25519.SeedSize]byte) crypto.Signer
+	Verify protocol.Verify
+}
+
+// Ed25519 is the signing of production.
+func Ed25519() Signing {
+	return Signing{
+		NewKey: func(seed [ed25519.SeedSize]byte) crypto.Signer { return ed25519.NewKeyFromSeed(seed[:]) },
+		Verify: ed25519.Verify,
+	}
+}
+
 // Memory is a backend without database, broker, clock and goroutines: the same
 // verification, decisions and fold as in production. One goroutine drives it.
 type Memory struct {
 	keys  Keys
+	by    Signing
 	ring  *link.Ring
 	names map[protocol.CabinetID][]ed25519.PublicKey
 	store *memory.Store
@@ -76,11 +93,13 @@ type Memory struct {
 	ids   uint64
 }
 
-// NewMemory makes a backend with empty books. Its keys are made of seed; what it
-// says to cabinets goes to send, which may lose it.
-func NewMemory(seed uint64, send func(topic string, payload []byte)) (*Memory, error) {
-	m := &Memory{ring: &link.Ring{}, names: map[protocol.CabinetID][]ed25519.PublicKey{}, send: send}
-	root, grant, service := seededKey(seed, "root"), seededKey(seed, "grant"), seededKey(seed, "service")
+// NewMemory makes a backend with empty books. Its keys are made of seed, and sign
+// as by says; what it says to cabinets goes to send, which may lose it.
+func NewMemory(seed uint64, by Signing, send func(topic string, payload []byte)) (*Memory, error) {
+	m := &Memory{by: by, ring: &link.Ring{}, names: map[protocol.CabinetID][]ed25519.PublicKey{}, send: send}
+	rootSeed := seedOf(seed, "root")
+	root := ed25519.NewKeyFromSeed(rootSeed[:])
+	grant, service := by.NewKey(seedOf(seed, "grant")), by.NewKey(seedOf(seed, "service"))
 	m.keys.Root = root.Public().(ed25519.PublicKey)
 	m.keys.List = protocol.KeyList{Version: 1, Keys: []protocol.Key{
 		{KeyID: "g1", Use: protocol.UseGrant, PublicKey: grant.Public().(ed25519.PublicKey)},
@@ -92,13 +111,16 @@ func NewMemory(seed uint64, send func(topic string, payload []byte)) (*Memory, e
 	}
 	m.keys.Signed, m.keys.riderRef = string(signed), root.Seed()
 	m.keys.signing = link.Keys{GrantID: "g1", Grant: grant, ServiceID: "s1", Service: service}
-	m.store = memory.New(memory.Options{RiderRef: m.keys.RiderRef, OpenGrant: m.keys.OpenGrant, NewID: m.newID})
+	m.store = memory.New(memory.Options{RiderRef: m.keys.RiderRef, OpenGrant: m.openGrant, NewID: m.newID})
 	return m, nil
 }
 
-func seededKey(seed uint64, name string) ed25519.PrivateKey {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64([]byte(name), seed))
-	return ed25519.NewKeyFromSeed(sum[:])
+func seedOf(seed uint64, name string) [ed25519.SeedSize]byte {
+	return sha256.Sum256(binary.BigEndian.AppendUint64([]byte(name), seed))
+}
+
+func (m *Memory) openGrant(cabinet protocol.CabinetID, envelope string) (protocol.Grant, error) {
+	return m.keys.openGrant(cabinet, envelope, m.by.Verify)
 }
 
 // newID is a UUIDv7 of the time that was told last and a counter.
@@ -132,7 +154,7 @@ func (m *Memory) Receive(now time.Time, topic string, payload []byte) error {
 	if err != nil {
 		return err
 	}
-	e, err := protocol.Open(payload, m.ring.Lookup)
+	e, err := protocol.OpenBy(payload, m.ring.Lookup, m.by.Verify)
 	if err != nil {
 		return err
 	}

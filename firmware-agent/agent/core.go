@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -71,14 +72,16 @@ type Hands interface {
 }
 
 // CoreOptions are what one boot of an agent needs when its clock, disk, serial
-// line and broker are replaced. All are needed but Segment.
+// line and broker are replaced. All are needed but Verify and Segment.
 type CoreOptions struct {
 	CabinetID        protocol.CabinetID
 	Slots            int
 	MaxPulsesPerHour int
-	DeviceKey        ed25519.PrivateKey
+	DeviceKey        crypto.Signer
 	Keys             *KeyRing
-	Disk             Disk
+	// Verify is how signatures of the backend are verified; nil: as in production.
+	Verify protocol.Verify
+	Disk   Disk
 	// Segment is the size of the journal's files, in bytes; 0: that of production.
 	Segment int64
 	// Mono is the monotonic clock since this boot began, Wall what the wall clock
@@ -148,7 +151,7 @@ func (c *Core) cabinetOptions() cabinet.CoreOptions {
 
 func (c *Core) linkOptions() link.Options {
 	o := link.Options{
-		CabinetID: c.o.CabinetID, BootID: c.bootID, Software: c.software, DeviceKey: c.o.DeviceKey, Keys: c.o.Keys,
+		CabinetID: c.o.CabinetID, BootID: c.bootID, Software: c.software, DeviceKey: c.o.DeviceKey, Keys: c.o.Keys, Verify: c.o.Verify,
 		Clock: func() (uint64, protocol.ClockState) {
 			mono, _, state := c.clock.read()
 			return mono, state

@@ -1,7 +1,7 @@
 package soak
 
 import (
-	"crypto/ed25519"
+	"crypto"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -27,8 +27,9 @@ type battery struct {
 	// foreign: not in the registry; byForce: last moved through a door that no
 	// swap had opened.
 	foreign, byForce bool
-	// byStaff: staff have said where it is; a restore forgets what they said.
-	byStaff bool
+	// byStaff: staff have said where it is. forgotten: a restore has lost what they
+	// said, and no swap has given it out since.
+	byStaff, forgotten bool
 }
 
 // slot is one compartment.
@@ -55,7 +56,7 @@ type box struct {
 	*sim
 	id     protocol.CabinetID
 	slots  []*slot
-	key    ed25519.PrivateKey
+	key    crypto.Signer
 	flash  *flash
 	core   *agent.Core
 	boot   int           // counts boots: what an earlier one asked for is void
@@ -78,8 +79,7 @@ type box struct {
 
 func newBox(s *sim, n, slots int) *box {
 	b := &box{sim: s, id: protocol.CabinetID(fmt.Sprintf("hb-%04d", n)), max: s.profile.pulses}
-	sum := sha256.Sum256([]byte(fmt.Sprint(s.seed, b.id)))
-	b.key = ed25519.NewKeyFromSeed(sum[:])
+	b.key = s.signing.NewKey(sha256.Sum256([]byte(fmt.Sprint(s.seed, b.id))))
 	b.facts.box = b
 	for i := range slots {
 		b.slots = append(b.slots, &slot{n: i + 1, locked: true})
@@ -159,7 +159,7 @@ func (b *box) powerOff() {
 	after := b.flash.afterCut(b.rng, garble)
 	b.stop()
 	b.setFlash(after)
-	b.after(b.between(time.Second, 30*time.Second), b.start)
+	b.after(b.between(time.Second, 12*time.Second), b.start)
 }
 
 // start boots the agent.
@@ -171,7 +171,7 @@ func (b *box) start() {
 	b.boot++
 	b.bootAt, b.synced = b.now, b.chance(70)
 	core, err := agent.NewCore(agent.CoreOptions{
-		CabinetID: b.id, Slots: len(b.slots), MaxPulsesPerHour: b.max, DeviceKey: b.key, Keys: b.ring,
+		CabinetID: b.id, Slots: len(b.slots), MaxPulsesPerHour: b.max, DeviceKey: b.key, Keys: b.ring, Verify: b.signing.Verify,
 		Disk: b.flash, Segment: segmentBytes,
 		Mono:         func() time.Duration { return b.now - b.bootAt },
 		Wall:         func() time.Time { return b.wall().Add(b.clock) },
@@ -196,7 +196,7 @@ func (b *box) start() {
 var quiet = slog.New(slog.DiscardHandler)
 
 // segmentBytes is small, so that segments are rolled.
-const segmentBytes = 48 << 10
+const segmentBytes = 16 << 10
 
 // bytes are random ones of this cabinet.
 func (b *box) bytes() byteReader { return byteReader{b.rng} }
@@ -223,7 +223,7 @@ func (b *box) soon(least, most time.Duration, f func()) {
 func (b *box) connect() {
 	if b.now < b.cutOff || b.up {
 		if !b.up {
-			b.soon(b.cutOff-b.now, b.cutOff-b.now+2*time.Second, b.connect)
+			b.soon(time.Second, 5*time.Second, b.connect)
 		}
 		return
 	}

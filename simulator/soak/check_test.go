@@ -42,6 +42,9 @@ func (d *device) closed(p protocol.Closed) {
 	d.open, d.intent = nil, nil
 	b.tally.Kinds[fmt.Sprintf("%s/%s", p.Kind, p.Outcome)]++
 	b.note("%s %s of %s ends %s: in fact took %v, gave %v", b.id, p.Kind, x.rider, p.Outcome, serials(x.took), serials(x.gave))
+	for _, y := range x.took {
+		y.forgotten = false
+	}
 	if len(x.took) > 1 {
 		b.fail(1, "%s: %d batteries left in swap %s", b.id, len(x.took), p.SwapID)
 	}
@@ -128,7 +131,7 @@ func (s *sim) books() {
 	}
 	s.ledger(v, reviewed, cabinets)
 	s.custody(v, reviewed, cabinets)
-	s.credits(v, reviewed)
+	s.credits(v, reviewed, cabinets)
 }
 
 // atRest is I13.
@@ -220,7 +223,7 @@ func (s *sim) custody(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets 
 
 // excused: a person has been asked of the last swap that this battery was part of.
 func (s *sim) excused(y *battery, x *fleet.Battery, reviewed map[protocol.SwapID]int, cabinets map[protocol.CabinetID]bool) bool {
-	if y.byForce || cabinets[x.CabinetID] || y.slot != nil && cabinets[s.whereIs(y).id] {
+	if y.byForce || y.forgotten || cabinets[x.CabinetID] || y.slot != nil && cabinets[s.whereIs(y).id] {
 		return true
 	}
 	for _, d := range s.accepted {
@@ -246,14 +249,16 @@ func (x *deal) touched(y *battery) bool {
 }
 
 // credits is I7 and I1: what the fleet owes a rider is what was deposited and not
-// taken, and no rider has taken more than was given.
-func (s *sim) credits(v fleet.Books, reviewed map[protocol.SwapID]int) {
+// taken, and no rider has taken more than was given. What a restored database has
+// lost, and its cabinet can tell no more since its epoch was left, is a review of
+// the cabinet.
+func (s *sim) credits(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets map[protocol.CabinetID]bool) {
 	owed, doubt := map[fleet.RiderID]int{}, map[fleet.RiderID]bool{}
 	for _, x := range s.accepted {
 		if x.rider == nil {
 			continue
 		}
-		if reviewed[x.id] > 0 || !x.ended {
+		if reviewed[x.id] > 0 || !x.ended || v.Swaps[x.id] == nil && cabinets[x.box.id] {
 			doubt[x.rider.id] = true
 		}
 		if x.kind != protocol.KindHandBack {

@@ -189,7 +189,7 @@ func (s *sim) restore() {
 		r.credited = given[string(r.id)]
 	}
 	for _, y := range s.batteries {
-		y.byForce = y.byForce || y.byStaff
+		y.forgotten = y.forgotten || y.byStaff
 	}
 	s.downUntil = s.now + s.between(time.Second, 10*time.Second)
 	s.net.wipe()

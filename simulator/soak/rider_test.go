@@ -117,7 +117,7 @@ func (r *rider) scan(b *box) {
 	}
 	if no != nil {
 		r.note("%s at %s is refused: %s", r, b.id, no.Reason)
-		r.again(2*time.Second, 8*time.Second)
+		r.again(time.Second, 4*time.Second)
 		return
 	}
 	r.note("%s scans %s, hands %v: swap %s", r, b.id, serials(r.hands), id)
@@ -133,7 +133,7 @@ func (r *rider) scan(b *box) {
 }
 
 // patience is how long a rider stays when nothing more happens.
-const patience = 90 * time.Second
+const patience = 40 * time.Second
 
 // watch looks at the doors, and at the page.
 func (r *rider) watch() {
@@ -148,7 +148,7 @@ func (r *rider) watch() {
 		return
 	}
 	for _, s := range r.at.slots {
-		if s.open {
+		if s.open && !r.minds(s) {
 			r.use(s)
 			return
 		}
@@ -157,6 +157,12 @@ func (r *rider) watch() {
 	if x == nil || x.State == "closed" || r.now-r.since > patience {
 		r.leave()
 	}
+}
+
+// minds: an honest person leaves alone a door that was opened for somebody else.
+func (r *rider) minds(s *slot) bool {
+	x := r.at.facts.open
+	return !r.profile.wild && s.licensed && x != nil && x.rider != r
 }
 
 func (r *rider) leave() {
@@ -168,7 +174,7 @@ func (r *rider) leave() {
 	for _, y := range r.hands {
 		y.soc = float64(5 + r.rng.IntN(60))
 	}
-	r.again(time.Second, 10*time.Second)
+	r.again(500*time.Millisecond, 4*time.Second)
 }
 
 // walkAway leaves a door open.

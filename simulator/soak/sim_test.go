@@ -20,6 +20,9 @@ type profile struct {
 	wild                    bool
 }
 
+// tightBucket lets a cabinet do a few swaps in a row, and then one now and then.
+const tightBucket = 36
+
 // profileOf is what a seed makes: nine of ten deep, one wide; three of four with
 // sensors that lie and people who cheat.
 func profileOf(seed uint64) profile {
@@ -28,8 +31,8 @@ func profileOf(seed uint64) profile {
 	if seed%10 == 9 {
 		p.cabinets, p.riders, p.swaps = 20, 200, 190
 	}
-	if r.IntN(12) == 0 {
-		p.pulses = 60
+	if r.IntN(24) == 0 {
+		p.pulses, p.swaps = tightBucket, 16*p.cabinets
 	}
 	return p
 }
@@ -48,6 +51,7 @@ type sim struct {
 	tracing bool
 	trace   []string
 
+	signing   fleet.Signing
 	fleet     *fleet.Memory
 	backups   []*fleet.Backup
 	downUntil time.Duration
@@ -128,7 +132,8 @@ func newSim(seed uint64, p profile) *sim {
 	s.tally.Seeds = 1
 	s.net = &network{sim: s}
 	var err error
-	s.fleet, err = fleet.NewMemory(seed, s.net.down)
+	s.signing = signingOf(seed)
+	s.fleet, err = fleet.NewMemory(seed, s.signing, s.net.down)
 	if err == nil {
 		s.ring, err = agent.OpenKeyRing(s.fleet.Keys().Root, []byte(s.fleet.Keys().Signed), quiet)
 	}
@@ -183,6 +188,7 @@ func (s *sim) assign(y *battery, to fleet.Place) {
 // give hands a battery to a rider, in fact and in the books.
 func (s *sim) give(y *battery, r *rider) {
 	r.hold(y)
+	y.forgotten = false
 	s.assign(y, fleet.Place{RiderID: r.id})
 }
 
@@ -247,6 +253,7 @@ func (s *sim) run() *violation {
 		}
 	}
 	s.quiesce()
+	s.tally.Time = s.now
 	if s.broken == nil {
 		s.books()
 	}

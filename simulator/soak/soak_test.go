@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,6 +21,15 @@ var (
 	leastFlag = flag.Int("least", 0, "hits that each possible cell of fault × state must have")
 	tableFlag = flag.Bool("table", false, "print the cells")
 )
+
+// busy is the processor time that this program has used.
+func busy() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
 
 // replay says how to have a run again.
 func replay(seed uint64) string {
@@ -70,7 +80,7 @@ func TestSoak(t *testing.T) {
 	var mu sync.Mutex
 	total, next := newTally(), *seedFlag
 	broken := map[uint64]*violation{}
-	began := time.Now()
+	began, was := time.Now(), busy()
 	claim := func() (uint64, bool) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -97,8 +107,8 @@ func TestSoak(t *testing.T) {
 	}
 	workers.Wait()
 	took := time.Since(began)
-	t.Logf("%d swaps of %d seeds with %d faults in %v: %.0f swaps per second and core", total.Swaps, total.Seeds, total.Faults,
-		took.Round(time.Second), float64(total.Swaps)/took.Seconds()/float64(runtime.GOMAXPROCS(0)))
+	t.Logf("%d swaps of %d seeds in %v of simulated time with %d faults, in %v: %.0f swaps per second of one core", total.Swaps, total.Seeds,
+		total.Time.Round(time.Hour), total.Faults, took.Round(time.Second), float64(total.Swaps)/(busy()-was).Seconds())
 	if *tableFlag || testing.Verbose() {
 		t.Logf("\n%s", total)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // state is where a cabinet stands, as its device's records and words tell.
@@ -95,6 +96,7 @@ var faultNames = [faults]string{
 // tally counts over seeds.
 type tally struct {
 	Seeds, Swaps, Faults int
+	Time                 time.Duration // simulated
 	Cells                [faults][states]int
 	Kinds                map[string]int // kind and outcome of closed swaps
 }
@@ -105,6 +107,7 @@ func (t *tally) add(o *tally) {
 	t.Seeds += o.Seeds
 	t.Swaps += o.Swaps
 	t.Faults += o.Faults
+	t.Time += o.Time
 	for f := range t.Cells {
 		for s := range t.Cells[f] {
 			t.Cells[f][s] += o.Cells[f][s]

@@ -81,7 +81,10 @@ func (b *box) cutLine() {
 		return
 	}
 	b.hit(b, partition)
-	b.cutOff = b.now + b.between(time.Second, 90*time.Second)
+	b.cutOff = b.now + b.between(time.Second, 15*time.Second)
+	if b.chance(1) {
+		b.cutOff += b.between(time.Minute, 15*time.Minute)
+	}
 	b.soon(0, 20*time.Second, b.disconnect)
 }
 

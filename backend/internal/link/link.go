@@ -2,6 +2,7 @@ package link
 
 import (
 	"context"
+	"crypto"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/tls"
@@ -39,12 +40,12 @@ type Handlers struct {
 	Will      func(protocol.CabinetID, protocol.Will)
 }
 
-// Keys speak for the backend.
+// Keys speak for the backend: Ed25519.
 type Keys struct {
 	GrantID   string
-	Grant     ed25519.PrivateKey
+	Grant     crypto.Signer
 	ServiceID string
-	Service   ed25519.PrivateKey
+	Service   crypto.Signer
 }
 
 // Options of a Link. All are needed but the TLS configurations.
@@ -87,12 +88,17 @@ type Link struct {
 	started           atomic.Bool
 }
 
+func isEd25519(k crypto.Signer) bool {
+	key, ok := k.(ed25519.PrivateKey)
+	return ok && len(key) == ed25519.PrivateKeySize
+}
+
 // New makes a link that is not started.
 func New(o Options) (*Link, error) {
 	switch {
 	case o.URL == nil:
 		return nil, errors.New("link: url: want tcp://HOST:PORT or ssl://HOST:PORT")
-	case len(o.Keys.Grant) != ed25519.PrivateKeySize || len(o.Keys.Service) != ed25519.PrivateKeySize:
+	case !isEd25519(o.Keys.Grant) || !isEd25519(o.Keys.Service):
 		return nil, errors.New("link: keys: want a grant key and a service key")
 	case o.Ring == nil || o.Count == nil || o.Changed == nil || o.Log == nil:
 		return nil, errors.New("link: Ring, Count, Changed and Log are needed")

@@ -20,6 +20,9 @@ func NewCore(opt Options) *Core {
 	if opt.Counted == nil {
 		opt.Counted = func(string, protocol.Type, Result) {}
 	}
+	if opt.Verify == nil {
+		opt.Verify = ed25519.Verify
+	}
 	return &Core{opt: opt, shipper: newShipper(opt)}
 }
 

@@ -2,7 +2,7 @@ package link
 
 import (
 	"context"
-	"crypto/ed25519"
+	"crypto"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,9 +54,11 @@ type Options struct {
 	CabinetID protocol.CabinetID
 	BootID    protocol.BootID
 	Software  string
-	DeviceKey ed25519.PrivateKey
+	DeviceKey crypto.Signer // Ed25519
 	Keys      *KeyRing
-	Broker    Broker
+	// Verify is nil but in simulations: ed25519.Verify.
+	Verify protocol.Verify
+	Broker Broker
 
 	// Journal is nil when it could not be opened: then there is telemetry only.
 	Journal Journal

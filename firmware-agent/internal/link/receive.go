@@ -42,7 +42,7 @@ func (c *Core) judge(now time.Time, m inbound) (protocol.Type, Result, error) {
 	case len(m.payload) > protocol.MaxEnvelope:
 		return unknownType, ResultOversized, nil
 	}
-	e, err := protocol.Open(m.payload, c.opt.Keys.Lookup)
+	e, err := protocol.OpenBy(m.payload, c.opt.Keys.Lookup, c.opt.Verify)
 	switch {
 	case errors.Is(err, protocol.ErrUnknownKey):
 		return unknownType, ResultUnknownKey, err
