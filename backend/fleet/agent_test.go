@@ -314,7 +314,7 @@ func receive[T any](t testing.TB, from <-chan T) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(15 * time.Second):
+	case <-time.After(30 * time.Second):
 		require.FailNow(t, "nothing came")
 		panic("unreachable")
 	}

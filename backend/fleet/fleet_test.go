@@ -484,7 +484,7 @@ func TestStopIsCleanAndTwice(t *testing.T) {
 	require.NotEmpty(t, receive(t, events))
 	http.DefaultClient.CloseIdleConnections()
 	w.store.Close() // the goroutines of the test's own
-	require.Eventually(t, func() bool { return ourGoroutines() == "" }, 5*time.Second, 20*time.Millisecond, "%s", ourGoroutines())
+	require.Eventually(t, func() bool { return ourGoroutines() == "" }, 30*time.Second, 20*time.Millisecond, "%s", ourGoroutines())
 	f.halt()
 	require.ErrorContains(t, f.Start(t.Context()), "started before")
 

@@ -294,5 +294,5 @@ func noLeak(t *testing.T) {
 		}
 		return strings.Join(found, "\n\n")
 	}
-	require.Eventually(t, func() bool { return left() == "" }, 5*time.Second, 10*time.Millisecond, "goroutines are left")
+	require.Eventually(t, func() bool { return left() == "" }, 30*time.Second, 10*time.Millisecond, "goroutines are left")
 }

@@ -124,7 +124,7 @@ func (b *backend) listening(t *testing.T, device *device) {
 		case <-time.After(20 * time.Millisecond):
 			return false
 		}
-	}, 10*time.Second, time.Millisecond)
+	}, 30*time.Second, time.Millisecond)
 	for {
 		select {
 		case <-b.calls:
@@ -153,7 +153,7 @@ func newDevice(t *testing.T, u *url.URL, seed byte, conf *tls.Config) *device {
 	require.True(t, token.WaitTimeout(10*time.Second))
 	require.NoError(t, token.Error())
 	t.Cleanup(func() { d.client.Disconnect(0) })
-	require.Eventually(t, d.client.IsConnectionOpen, 10*time.Second, time.Millisecond)
+	require.Eventually(t, d.client.IsConnectionOpen, 30*time.Second, time.Millisecond)
 	return d
 }
 
@@ -173,7 +173,7 @@ func receive[T any](t *testing.T, from <-chan T) T {
 	select {
 	case v := <-from:
 		return v
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		require.FailNow(t, "nothing came")
 		panic("unreachable")
 	}
@@ -224,7 +224,7 @@ func TestBothDirections(t *testing.T) {
 		require.Equal(t, 1, b.counts.of("out "+string(e.Type)+" ok"))
 	}
 	require.True(t, b.Publish(cabinet, protocol.Cancel{SwapID: "nonsense"}))
-	require.Eventually(t, func() bool { return b.counts.of("out cancel invalid") == 1 }, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return b.counts.of("out cancel invalid") == 1 }, 30*time.Second, time.Millisecond)
 }
 
 func TestWhatIsDropped(t *testing.T) {
@@ -261,7 +261,7 @@ func TestWhatIsDropped(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			before := b.counts.of(c.want)
 			d.publish(c.topic, c.payload, c.retained)
-			require.Eventually(t, func() bool { return b.counts.of(c.want) == before+1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return b.counts.of(c.want) == before+1 }, 30*time.Second, time.Millisecond)
 		})
 	}
 	require.Empty(t, b.calls)
@@ -332,7 +332,7 @@ func TestBrokerAwayAtStartAndLater(t *testing.T) {
 	mq := newOpenBroker(t)
 	mq.stop()
 	b := newBackend(t, mq.url("tcp"), nil, nil)
-	require.Eventually(t, func() bool { return strings.Contains(b.log.String(), "no connection to the broker") }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(b.log.String(), "no connection to the broker") }, 30*time.Second, time.Millisecond)
 	require.False(t, b.Connected())
 	for range 2 {
 		mq.start()
@@ -342,7 +342,7 @@ func TestBrokerAwayAtStartAndLater(t *testing.T) {
 		receive(t, d.down)
 		d.client.Disconnect(0)
 		mq.stop()
-		require.Eventually(t, func() bool { return !b.CanPublish() }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !b.CanPublish() }, 30*time.Second, time.Millisecond)
 		require.False(t, b.Connected())
 		require.False(t, b.Publish(cabinet, protocol.Cancel{SwapID: swapID}), "commands are not kept for later")
 	}
@@ -377,15 +377,15 @@ func TestTwoReplicasShareAndOneLeaves(t *testing.T) {
 	a := newBackend(t, mq.url("tcp"), nil, nil)
 	a.listening(t, d)
 	b := newBackend(t, mq.url("tcp"), nil, nil)
-	require.Eventually(t, b.Connected, 10*time.Second, time.Millisecond)
+	require.Eventually(t, b.Connected, 30*time.Second, time.Millisecond)
 	b.Accept(true)
 	raw := d.seal(t, cabinet, testHello())
 	rpc := protocol.Topic(cabinet, protocol.UpRPC)
-	require.Eventually(t, func() bool { d.publish(rpc, raw, false); return len(b.calls) > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { d.publish(rpc, raw, false); return len(b.calls) > 0 }, 30*time.Second, time.Millisecond)
 	for range 20 {
 		d.publish(rpc, raw, false)
 	}
-	require.Eventually(t, func() bool { return len(a.calls) >= 10 && len(b.calls) >= 10 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(a.calls) >= 10 && len(b.calls) >= 10 }, 30*time.Second, time.Millisecond)
 	d.publish(protocol.Topic(cabinet, protocol.UpTelemetry), d.seal(t, cabinet, protocol.Telemetry{BootID: protocol.BootID{1}}), false)
 	receive(t, a.beats)
 	receive(t, b.beats)
@@ -400,15 +400,15 @@ func TestTwoReplicasShareAndOneLeaves(t *testing.T) {
 
 	// A replica that cannot handle anything leaves its share to the other.
 	b.Accept(false)
-	require.Eventually(t, allToA, 10*time.Second, time.Millisecond)
+	require.Eventually(t, allToA, 30*time.Second, time.Millisecond)
 	require.True(t, b.Connected())
 
 	// So does one that is stopping, before it goes.
 	b.Accept(true)
 	settled(b.calls)
-	require.Eventually(t, func() bool { d.publish(rpc, raw, false); return len(b.calls) > 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { d.publish(rpc, raw, false); return len(b.calls) > 0 }, 30*time.Second, time.Millisecond)
 	b.Drain(t.Context())
-	require.Eventually(t, allToA, 10*time.Second, time.Millisecond)
+	require.Eventually(t, allToA, 30*time.Second, time.Millisecond)
 }
 
 // settled empties a channel until nothing comes any more, and counts.
@@ -467,7 +467,7 @@ func TestStopLosesNothingAtASlowBroker(t *testing.T) {
 	mq := newOpenBroker(t)
 	d := newDevice(t, mq.url("tcp"), 1, nil)
 	b := newBackend(t, newSlowWire(t, mq.url("tcp")), nil, nil)
-	require.Eventually(t, b.Connected, 10*time.Second, time.Millisecond)
+	require.Eventually(t, b.Connected, 30*time.Second, time.Millisecond)
 	for range 400 {
 		require.True(t, b.Publish(cabinet, protocol.Cancel{SwapID: swapID}))
 	}

@@ -81,7 +81,7 @@ func TestEventsFollowAndResume(t *testing.T) {
 	require.Equal(t, "swap", e.name)
 	require.Equal(t, swap.StateRequested, e.swap.State)
 
-	require.Eventually(t, func() bool { return s.books.watched(swapA) > 0 }, time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.books.watched(swapA) > 0 }, 30*time.Second, time.Millisecond)
 	s.books.change(func(v *swap.View) { v.State, v.Step, v.Slot = swap.StateActive, swap.StepDeposit, 3 })
 	e, _ = next(t, events)
 	require.Equal(t, "2", e.id)

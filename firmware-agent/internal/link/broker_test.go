@@ -154,7 +154,7 @@ func noLeak(t *testing.T) {
 		}
 		return strings.Join(left, "\n\n")
 	}
-	require.Eventually(t, func() bool { return mine() == "" }, 5*time.Second, 5*time.Millisecond, "goroutines are left")
+	require.Eventually(t, func() bool { return mine() == "" }, 30*time.Second, 5*time.Millisecond, "goroutines are left")
 }
 
 func TestBrokerDownAtStartAndLater(t *testing.T) {
@@ -180,7 +180,7 @@ func TestBrokerDownAtStartAndLater(t *testing.T) {
 	b.mu.Unlock()
 	began := time.Now()
 	l.Stop()
-	require.Less(t, time.Since(began), time.Second)
+	require.Less(t, time.Since(began), 3*time.Second)
 	noLeak(t)
 	b.stop()
 	require.Equal(t, wills, b.wills, "who says goodbye has no will")
@@ -203,7 +203,7 @@ func TestStopWhileTheBrokerIsAway(t *testing.T) {
 		}
 		began := time.Now()
 		l.Stop()
-		require.Less(t, time.Since(began), 2*time.Second)
+		require.Less(t, time.Since(began), 5*time.Second)
 		noLeak(t)
 	}
 }
