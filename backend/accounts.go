@@ -49,8 +49,14 @@ func (c credentials) tell(out io.Writer, login string) error {
 	return t.Flush()
 }
 
+// sealing is where the key is that keeps secrets of staff closed.
+type sealing struct {
+	KeyDir string `name:"key-dir" env:"SWAP_KEY_DIR" required:"" placeholder:"DIR" help:"Where 'keys init' put the keys: they keep the app's secret closed."`
+}
+
 type staffAddCommand struct {
 	config.Database
+	sealing
 	Login string   `arg:"" name:"login" help:"1 to 32 of a-z, 0-9, -, . and _."`
 	Name  string   `name:"name" env:"SWAP_STAFF_NAME" required:"" help:"The person's name."`
 	Role  []string `name:"role" env:"SWAP_STAFF_ROLE" required:"" help:"operator, union, maintenance or admin; several with commas."`
@@ -69,7 +75,7 @@ func (c staffAddCommand) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
+	return withSealedStore(s, c.Database, c.KeyDir, func(ctx context.Context, store *postgres.Store) error {
 		err := store.AddAccount(ctx, staff.NewAccount{Login: c.Login, Name: c.Name, Roles: roles, Credentials: made.Credentials})
 		if err != nil {
 			return err
@@ -80,6 +86,7 @@ func (c staffAddCommand) Run(s shell) error {
 
 type staffResetCommand struct {
 	config.Database
+	sealing
 	Login string `arg:"" name:"login" help:"The account."`
 }
 
@@ -89,7 +96,7 @@ func (c staffResetCommand) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
+	return withSealedStore(s, c.Database, c.KeyDir, func(ctx context.Context, store *postgres.Store) error {
 		if err := store.ResetAccount(ctx, c.Login, made.Credentials); err != nil {
 			return err
 		}

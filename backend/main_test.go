@@ -245,21 +245,28 @@ func (w *watched) text() string {
 
 // TestStaffAccounts adds the first account, tokens, and checks the audit log.
 func TestStaffAccounts(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "keys")
+	status, _, errout := shellRun(t, "", "keys", "init", "--dir", dir)
+	require.Equal(t, 0, status, errout)
+	keys := "--key-dir=" + dir
 	url := "--database-url=" + pgtest.New(t)
 	for _, args := range [][]string{
-		{"staff", "add", url, "li", "--name", "Li", "--role", "root"}, {"staff", "add", url, "Li", "--name", "Li", "--role", "admin"},
-		{"staff", "add", url, "li", "--name", "Li"}, {"staff", "token", "add", url, "billing", "--role", "union", "--days", "0"},
+		{"staff", "add", url, keys, "li", "--name", "Li", "--role", "root"}, {"staff", "add", url, keys, "Li", "--name", "Li", "--role", "admin"},
+		{"staff", "add", url, keys, "li", "--name", "Li"}, {"staff", "token", "add", url, "billing", "--role", "union", "--days", "0"},
 	} {
 		status, _, errout := shellRun(t, "", args...)
 		require.Equal(t, 2, status, args)
 		require.NotEmpty(t, errout)
 	}
-	status, out, errout := shellRun(t, "", "staff", "add", url, "li", "--name", "Li", "--role", "admin,operator")
+	status, _, errout = shellRun(t, "", "staff", "add", url, "li", "--name", "Li", "--role", "admin", "--key-dir", t.TempDir())
+	require.Equal(t, 2, status)
+	require.Contains(t, errout, "--key-dir")
+	status, out, errout := shellRun(t, "", "staff", "add", url, keys, "li", "--name", "Li", "--role", "admin,operator")
 	require.Equal(t, 0, status, errout)
 	for _, want := range []string{"password", "secret", "otpauth://totp/", "recovery code"} {
 		require.Contains(t, out, want)
 	}
-	status, _, errout = shellRun(t, "", "staff", "add", url, "li", "--name", "Li", "--role", "admin")
+	status, _, errout = shellRun(t, "", "staff", "add", url, keys, "li", "--name", "Li", "--role", "admin")
 	require.Equal(t, 1, status)
 	require.Contains(t, errout, "there already")
 	status, token, errout := shellRun(t, "", "staff", "token", "add", url, "billing", "--role", "union")
@@ -272,7 +279,7 @@ func TestStaffAccounts(t *testing.T) {
 	status, _, errout = shellRun(t, "", "staff", "disable", url, "li")
 	require.Equal(t, 1, status)
 	require.Contains(t, errout, "the last account with the role admin")
-	status, _, errout = shellRun(t, "", "staff", "reset", url, "li")
+	status, _, errout = shellRun(t, "", "staff", "reset", url, keys, "li")
 	require.Equal(t, 0, status, errout)
 	status, _, errout = shellRun(t, "", "staff", "token", "revoke", url, "billing")
 	require.Equal(t, 0, status, errout)

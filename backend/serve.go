@@ -38,10 +38,15 @@ func (c serveCommand) Run(s shell) error {
 	if c.PublicURL == "" {
 		public = nil // the address that is really listened on
 	}
+	proxies, err := c.Proxies()
+	if err != nil {
+		return err
+	}
 	f, err := fleet.New(fleet.Options{
 		DatabaseURL: c.DatabaseURL, BrokerURL: broker.URL, BrokerTLS: broker.TLS, TelemetryTLS: broker.TelemetryTLS, Keys: keys,
 		Listen: c.Listen, MetricsListen: c.MetricsListen, MetricsSlots: fleet.MetricsSlots(c.MetricsSlots), PublicURL: public, RiderCode: c.RiderCode, Hotline: c.Hotline, Notifier: tells,
-		Version: version(), Log: s.log,
+		TrustedProxies: proxies,
+		Version:        version(), Log: s.log,
 	})
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"batteryswap/backend/fleet"
 	"batteryswap/backend/internal/config"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/spreadsheet"
@@ -35,12 +36,25 @@ func withStore(s shell, d config.Database, act func(context.Context, *postgres.S
 }
 
 func withStoreFor(s shell, d config.Database, most time.Duration, act func(context.Context, *postgres.Store) error) error {
+	return withStoreAs(s, d, postgres.Options{}, most, act)
+}
+
+// withSealedStore runs an act on the secrets of staff.
+func withSealedStore(s shell, d config.Database, dir string, act func(context.Context, *postgres.Store) error) error {
+	keys, err := fleet.LoadKeys(dir)
+	if err != nil {
+		return config.Mistakes{fmt.Errorf("--key-dir: %w", err)}
+	}
+	return withStoreAs(s, d, postgres.Options{Seal: keys.Seal()}, actTimeout, act)
+}
+
+func withStoreAs(s shell, d config.Database, o postgres.Options, most time.Duration, act func(context.Context, *postgres.Store) error) error {
 	if err := d.Check(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, most)
 	defer cancel()
-	store, err := postgres.Open(ctx, d.DatabaseURL, postgres.Options{})
+	store, err := postgres.Open(ctx, d.DatabaseURL, o)
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,8 @@ type Options struct {
 	PublicURL *url.URL
 	// Hotline is whom riders call where a cabinet has no number of its own.
 	Hotline string
+	// TrustedProxies are believed when they say where a request comes from.
+	TrustedProxies []netip.Prefix
 	// RiderCode lets every rider sign in with this code; "" lets nobody.
 	RiderCode string
 	// Notifier tells people of safety events; nil: the log is all.
@@ -215,7 +218,7 @@ func (f *Fleet) listen(ctx context.Context, address, flag string) (net.Listener,
 func (f *Fleet) openBooks(ctx context.Context) error {
 	var err error
 	f.store, err = postgres.Open(ctx, f.o.DatabaseURL, postgres.Options{
-		Log: f.log, RiderRef: f.o.Keys.RiderRef, OpenGrant: f.o.Keys.OpenGrant,
+		Log: f.log, RiderRef: f.o.Keys.RiderRef, OpenGrant: f.o.Keys.OpenGrant, Seal: f.o.Keys.Seal(),
 	})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
@@ -231,7 +234,7 @@ func (f *Fleet) pages(at net.Addr) (http.Handler, error) {
 	public := f.public(at)
 	o := web.Options{
 		Books: books{f}, Staff: f.store, PublicURL: public, Ready: f.ready, Observe: f.metrics.request, Scanned: f.metrics.scan,
-		Closing: f.closing, Hotline: f.o.Hotline, Version: f.o.Version, Log: f.log,
+		Closing: f.closing, Hotline: f.o.Hotline, TrustedProxies: f.o.TrustedProxies, Version: f.o.Version, Log: f.log,
 	}
 	if f.o.RiderCode != "" {
 		o.SignIn = web.DevelopmentCode{Code: f.o.RiderCode, Books: o.Books}

@@ -189,7 +189,7 @@ func newTown(t testing.TB) *town {
 	keys, err := LoadKeys(dir)
 	require.NoError(t, err)
 	w := &town{t: t, broker: newMosquitto(t), database: pgtest.New(t), keys: keys}
-	w.store, err = postgres.Open(t.Context(), w.database, postgres.Options{})
+	w.store, err = postgres.Open(t.Context(), w.database, postgres.Options{Seal: keys.Seal()})
 	require.NoError(t, err)
 	t.Cleanup(w.store.Close)
 	return w

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,6 +18,7 @@ import (
 	"strings"
 
 	"batteryswap/backend/internal/link"
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -45,6 +47,20 @@ type Keys struct {
 
 	signing  link.Keys
 	riderRef []byte
+	seal     *staff.Seal
+}
+
+// Seal keeps the secrets of staff closed. Its key is derived from that of the
+// rider references: no database has either.
+func (k Keys) Seal() *staff.Seal { return k.seal }
+
+// sealOf derives the seal's key.
+func sealOf(riderRef []byte) (*staff.Seal, error) {
+	key, err := hkdf.Key(sha256.New, riderRef, nil, "batteryswap staff secrets v1", staff.SealKeyBytes)
+	if err != nil {
+		return nil, fmt.Errorf("seal: %w", err)
+	}
+	return staff.NewSeal(key)
 }
 
 // RiderRef is all that a cabinet learns of a rider.
@@ -168,7 +184,9 @@ func LoadKeys(dir string) (Keys, error) {
 	note(err)
 	k.signing.ServiceID, k.signing.Service, err = k.readSigner(dir, serviceKeyFile, protocol.UseService)
 	note(err)
-	k.riderRef, err = readSecret(filepath.Join(dir, riderRefFile))
+	if k.riderRef, err = readSecret(filepath.Join(dir, riderRefFile)); err == nil {
+		k.seal, err = sealOf(k.riderRef)
+	}
 	note(err)
 	if len(errs) > 0 {
 		return Keys{}, fmt.Errorf("keys: %w", errors.Join(errs...))

@@ -24,6 +24,7 @@ const (
 	// and how often it is told until it confirms.
 	configEvery = 3 * time.Second
 	headEvery   = 24 * time.Hour
+	sealEvery   = time.Minute
 	keysEvery   = time.Minute
 	keysRetry   = time.Second
 )
@@ -43,6 +44,7 @@ func (f *Fleet) startLoops() {
 	loops.Go(func() { f.every(ctx, "tell cabinets of each other", guideTurn, f.sendGuides) })
 	loops.Go(func() { f.every(ctx, "send configurations", configEvery, f.sendConfigs) })
 	loops.Go(func() { f.every(ctx, "publish the head of the audit log", headEvery, f.publishHead) })
+	loops.Go(func() { f.every(ctx, "seal the secrets of staff", sealEvery, f.sealSecrets) })
 	f.push(func(context.Context) {
 		cancel()
 		loops.Wait()
@@ -98,6 +100,16 @@ func (f *Fleet) expireRequests(ctx context.Context) error {
 		f.link.Publish(e.CabinetID, protocol.Cancel{SwapID: e.SwapID})
 	}
 	return nil
+}
+
+// sealSecrets closes secrets of staff that were kept open: those of before there
+// was a seal.
+func (f *Fleet) sealSecrets(ctx context.Context) error {
+	n, err := f.store.SealSecrets(ctx)
+	if n > 0 {
+		f.log.Info("secrets of staff were sealed", "event", "sealed", "count", n)
+	}
+	return err
 }
 
 // sendConfigs tells cabinets what staff set, until they confirm it. One that is

@@ -129,11 +129,11 @@ func TestEveryRouteAndRole(t *testing.T) {
 	require.NoError(t, err)
 	known := map[string]string{
 		"cabinet_id": "hb-0001", "slot": "3", "swap_id": "01920000-0000-7000-8000-00000000000a", "review_id": "1", "battery_serial": "B-1",
-		"rider_id": string(rider), "report_id": "1", "login": "union", "name": "union",
+		"rider_id": string(rider), "report_id": "1", "login": "union", "name": "union", "session_id": "0123456789abcdef",
 	}
 	none := map[string]string{
 		"cabinet_id": "hb-9999", "slot": "99", "swap_id": "01920000-0000-7000-8000-0000000000ff", "review_id": "999", "battery_serial": "B-999",
-		"rider_id": "0190aaaa-0000-7000-8000-0000000000ff", "report_id": "999", "login": "nobody", "name": "nobody",
+		"rider_id": "0190aaaa-0000-7000-8000-0000000000ff", "report_id": "999", "login": "nobody", "name": "nobody", "session_id": "fedcba9876543210",
 	}
 	routes := 0
 	for _, route := range o.web.Routes() {

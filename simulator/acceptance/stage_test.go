@@ -97,7 +97,7 @@ func newStage(t testing.TB, secure bool) *stage {
 	require.NoError(t, err)
 	t.Cleanup(s.broker.Stop)
 	s.mqttURL = scheme + address
-	s.tools.Env = []string{"DATABASE_URL=" + s.databaseURL, "MQTT_URL=" + s.mqttURL}
+	s.tools.Env = []string{"DATABASE_URL=" + s.databaseURL, "MQTT_URL=" + s.mqttURL, "SWAP_KEY_DIR=" + s.keys()}
 	s.run("backend", "migrate")
 	s.run("backend", "keys", "init", "--dir", s.keys())
 	return s

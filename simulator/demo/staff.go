@@ -2,14 +2,12 @@ package demo
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha1" //nolint:gosec // what RFC 6238 and every authenticator app use
-	"encoding/base32"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"strings"
 	"time"
+
+	"batteryswap/simulator/authenticator"
 )
 
 // member is one of the demo's staff: an account with one role.
@@ -60,22 +58,6 @@ func readMember(printed string) (member, error) {
 	return m, nil
 }
 
-// codeLife is for how long one code of an authenticator app holds (RFC 6238).
-const codeLife = 30 * time.Second
-
-// code is what the member's authenticator app would show.
-func (m member) code(at time.Time) (string, error) {
-	key, err := base32.StdEncoding.DecodeString(m.secret)
-	if err != nil {
-		return "", fmt.Errorf("secret of %s: %w", m.login, err)
-	}
-	h := hmac.New(sha1.New, key)
-	h.Write(binary.BigEndian.AppendUint64(nil, uint64(at.Unix()/int64(codeLife.Seconds()))))
-	sum := h.Sum(nil)
-	from := sum[len(sum)-1] & 0xf
-	return fmt.Sprintf("%06d", binary.BigEndian.Uint32(sum[from:from+4])&0x7fffffff%1_000_000), nil
-}
-
 // printStaff says how to sign in to the console.
 func (s *stage) printStaff(out io.Writer) {
 	fmt.Fprintf(out, "staff          %s/staff/   (the demo's only; the code: type code ROLE here, or give the secret to an app)\n", s.public)
@@ -90,11 +72,11 @@ func (s *stage) tellCode(words []string, at time.Time) (string, error) {
 		if len(words) != 2 || words[1] != m.role && words[1] != m.login {
 			continue
 		}
-		code, err := m.code(at)
+		code, err := authenticator.Code(m.secret, at)
 		if err != nil {
 			return "", err
 		}
-		left := codeLife - time.Duration(at.UnixNano())%codeLife
+		left := authenticator.Period - time.Duration(at.UnixNano())%authenticator.Period
 		return fmt.Sprintf("%s  (of %s, for %d s more; a code works once)", code, m.login, int(left.Seconds())), nil
 	}
 	return "", fmt.Errorf("whose code? code ROLE, with one of %s", strings.Join(roles[:], ", "))

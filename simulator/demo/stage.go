@@ -178,6 +178,7 @@ func (s *stage) mqttURL() string {
 func (s *stage) keys() string { return filepath.Join(s.dir, "keys") }
 
 func (s *stage) prepareBackend(ctx context.Context) error {
+	s.tools.Env = append(s.tools.Env, "SWAP_KEY_DIR="+s.keys())
 	if _, err := s.tools.Run(ctx, "", "backend", "migrate"); err != nil {
 		return err
 	}

@@ -8,8 +8,10 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -40,7 +42,33 @@ type Serve struct {
 	PublicURL     string `name:"public-url" env:"SWAP_PUBLIC_URL" placeholder:"URL" help:"How phones reach this backend, as https://swap.example. Default: http:// and the address of --listen."`
 	Hotline       string `name:"hotline" env:"SWAP_HOTLINE" placeholder:"PHONE" help:"Whom riders call where a cabinet has no number of its own."`
 	RiderCode     string `name:"rider-code" env:"SWAP_RIDER_CODE" placeholder:"CODE" help:"For development and demonstrations only: every rider signs in with this code."`
+
+	TrustedProxies []string `name:"trusted-proxies" env:"SWAP_TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of your own proxies, as 10.0.0.0/8: their X-Forwarded-For says where a request comes from. Several with commas."`
+
 	Notify
+}
+
+// Proxies reads the trusted proxies.
+func (s Serve) Proxies() ([]netip.Prefix, error) {
+	var m Mistakes
+	out := s.proxies(&m)
+	return out, m.OrNil()
+}
+
+func (s Serve) proxies(m *Mistakes) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range s.TrustedProxies {
+		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		switch {
+		case err != nil:
+			m.add("trusted-proxies", "%.50q: want ADDRESS/BITS, as 10.0.0.0/8 or 192.0.2.7/32", text)
+		case p.Bits() == 0:
+			m.add("trusted-proxies", "%s: that is everybody, who could then say any address", p)
+		default:
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // NotifyWebhook is the value of --notify that posts to a gateway.
@@ -128,6 +156,7 @@ func (s Serve) Check() (Broker, *url.URL, error) {
 	if s.Listen == s.MetricsListen && !isPortZero(s.Listen) {
 		m.add("metrics-listen", "is --listen: want another port")
 	}
+	s.proxies(&m)
 	if n := len(s.RiderCode); n > 64 {
 		m.add("rider-code", "%d characters, want at most 64", n)
 	}

@@ -43,6 +43,8 @@ func TestEveryMistakeNamesItsFlag(t *testing.T) {
 		{"no keys", func(s *Serve) { s.KeyDir = "" }, "--key-dir: missing"},
 		{"listen", func(s *Serve) { s.Listen = "8080" }, `--listen: "8080": want HOST:PORT`},
 		{"same port", func(s *Serve) { s.MetricsListen = s.Listen }, "--metrics-listen: is --listen"},
+		{"no prefix", func(s *Serve) { s.TrustedProxies = []string{"10.0.0.0/8", "proxy.example"} }, `--trusted-proxies: "proxy.example": want ADDRESS/BITS`},
+		{"everybody", func(s *Serve) { s.TrustedProxies = []string{"0.0.0.0/0"} }, "--trusted-proxies: 0.0.0.0/0: that is everybody"},
 		{"public", func(s *Serve) { s.PublicURL = "swap.example" }, "--public-url"},
 		{"public path", func(s *Serve) { s.PublicURL = "https://swap.example/x" }, "--public-url"},
 	} {
@@ -82,7 +84,7 @@ func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
 			require.Regexp(t, "^(SWAP_[A-Z_]+|DATABASE_URL|MQTT_URL)$", f.Envs[0])
 		}
 	}
-	require.Equal(t, 19, n)
+	require.Equal(t, 20, n)
 }
 
 func TestLogger(t *testing.T) {

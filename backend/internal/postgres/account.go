@@ -20,9 +20,13 @@ func (s *Store) AddAccount(ctx context.Context, n staff.NewAccount) error {
 	if n.Name == "" || clean(n.Name) != n.Name {
 		return staff.Mistakef("name: want 1 to %d bytes of text", maxText)
 	}
+	secret, err := s.o.Seal.Close(n.Login, n.Secret)
+	if err != nil {
+		return err
+	}
 	return s.acting(ctx, "add account", func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `INSERT INTO staff_account (login, name, roles, password_hash, secret) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`,
-			n.Login, n.Name, strs(n.Roles...), n.PasswordHash, n.Secret)
+			n.Login, n.Name, strs(n.Roles...), n.PasswordHash, secret)
 		if err != nil {
 			return err
 		}
@@ -39,18 +43,19 @@ func (s *Store) AddAccount(ctx context.Context, n staff.NewAccount) error {
 // ResetAccount gives an account a new password, app secret and recovery codes,
 // opens it if it was disabled, and ends its sessions.
 func (s *Store) ResetAccount(ctx context.Context, login string, c staff.Credentials) error {
+	secret, err := s.o.Seal.Close(login, c.Secret)
+	if err != nil {
+		return err
+	}
 	return s.acting(ctx, "reset account", func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `UPDATE staff_account SET password_hash = $2, secret = $3, disabled_at = NULL WHERE login = $1`, login, c.PasswordHash, c.Secret)
+		tag, err := tx.Exec(ctx, `UPDATE staff_account SET password_hash = $2, secret = $3, disabled_at = NULL WHERE login = $1`, login, c.PasswordHash, secret)
 		if err != nil {
 			return err
 		}
 		if tag.RowsAffected() == 0 {
 			return fmt.Errorf("login %.40q: %w", login, ErrNotFound)
 		}
-		if _, err := tx.Exec(ctx, `UPDATE staff_recovery SET used_at = now() WHERE login = $1 AND used_at IS NULL`, login); err != nil {
-			return err
-		}
-		if _, err := tx.Exec(ctx, `INSERT INTO staff_recovery (code_hash, login) SELECT unnest($2::bytea[]), $1`, login, c.Recovery); err != nil {
+		if err := setRecovery(ctx, tx, login, c.Recovery); err != nil {
 			return err
 		}
 		if err := endSessions(ctx, tx, login); err != nil {
@@ -123,6 +128,39 @@ func (s *Store) Accounts(ctx context.Context) ([]Account, error) {
 	return out, nil
 }
 
+// SealSecrets closes the secrets that were kept open before there was a seal. It
+// says how many.
+func (s *Store) SealSecrets(ctx context.Context) (int, error) {
+	n := 0
+	err := s.tx(ctx, func(tx pgx.Tx) error {
+		n = 0
+		rows, err := tx.Query(ctx, `SELECT login, secret FROM staff_account WHERE NOT starts_with(secret, $1) ORDER BY login FOR UPDATE`, staff.SealMark)
+		if err != nil {
+			return err
+		}
+		type kept struct{ login, secret string }
+		all, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (k kept, err error) { return k, r.Scan(&k.login, &k.secret) })
+		if err != nil {
+			return err
+		}
+		for _, a := range all {
+			secret, err := s.o.Seal.Close(a.login, a.secret)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, `UPDATE staff_account SET secret = $2 WHERE login = $1`, a.login, secret); err != nil {
+				return err
+			}
+			n++
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("seal secrets: %w", err)
+	}
+	return n, nil
+}
+
 // BeginTry counts a try and gives what to check it with, or staff.ErrTooManyTries. The
 // secrets of an account that does not exist fit nothing.
 func (s *Store) BeginTry(ctx context.Context, login, address string) (staff.Try, error) {
@@ -153,6 +191,9 @@ func (s *Store) BeginTry(ctx context.Context, login, address string) (staff.Try,
 			Scan(&t.Secrets.PasswordHash, &t.Secrets.Secret, &t.Secrets.Step)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
+		}
+		if err == nil {
+			t.Secrets.Secret, err = s.o.Seal.Open(login, t.Secrets.Secret)
 		}
 		return err
 	})
@@ -244,6 +285,87 @@ func (s *Store) StaffSession(ctx context.Context, tokenHash []byte, touch bool) 
 		return v, fmt.Errorf("read session: %w", err)
 	}
 	return v, nil
+}
+
+// sessionID names a session on its own account's page: the hash of its token, cut.
+const sessionID = `left(encode(token_hash, 'hex'), 16)`
+
+// OwnAccount gives the open sessions of an account, the one that asks first, and
+// how many recovery codes are left.
+func (s *Store) OwnAccount(ctx context.Context, login string, tokenHash []byte) ([]staff.OpenSession, int, error) {
+	var left int
+	err := s.pool.QueryRow(ctx, `SELECT count(*) FROM staff_recovery WHERE login = $1 AND used_at IS NULL`, login).Scan(&left)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read own account: %w", err)
+	}
+	rows, err := s.pool.Query(ctx, `SELECT `+sessionID+`, address, created_at, seen_at, token_hash = $2 AS here FROM staff_session
+		WHERE login = $1 AND ended_at IS NULL AND seen_at > now() - $3::interval AND created_at > now() - $4::interval
+		ORDER BY here DESC, created_at DESC`, login, tokenHash, staff.Idle, staff.SessionLife)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read own account: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (x staff.OpenSession, err error) {
+		return x, r.Scan(&x.ID, &x.Address, &x.OpenedAt, &x.SeenAt, &x.Here)
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("read own account: %w", err)
+	}
+	return out, left, nil
+}
+
+// SetPassword gives the account of a try that was right a new password, and ends
+// its sessions but the one that asks.
+func (s *Store) SetPassword(ctx context.Context, t staff.Try, passwordHash string, tokenHash []byte) error {
+	login := t.Secrets.Login
+	return s.acting(ctx, "set password", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE staff_account SET password_hash = $2 WHERE login = $1 AND password_hash = $3 AND disabled_at IS NULL`,
+			login, passwordHash, t.Secrets.PasswordHash)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return staff.ErrWrong // somebody changed it meanwhile
+		}
+		if _, err := tx.Exec(ctx, `UPDATE staff_try SET correct = true WHERE try_id = $1`, t.ID); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE staff_session SET ended_at = now() WHERE login = $1 AND ended_at IS NULL AND token_hash <> $2`, login, tokenHash); err != nil {
+			return err
+		}
+		return audit(ctx, tx, "account.password", login, nil)
+	})
+}
+
+// SetRecovery gives an account new recovery codes: the old ones work no more.
+func (s *Store) SetRecovery(ctx context.Context, login string, hashes [][]byte) error {
+	return s.acting(ctx, "set recovery codes", func(tx pgx.Tx) error {
+		if err := setRecovery(ctx, tx, login, hashes); err != nil {
+			return err
+		}
+		return audit(ctx, tx, "account.recovery_codes", login, map[string]any{"codes": len(hashes)})
+	})
+}
+
+func setRecovery(ctx context.Context, tx pgx.Tx, login string, hashes [][]byte) error {
+	if _, err := tx.Exec(ctx, `UPDATE staff_recovery SET used_at = now() WHERE login = $1 AND used_at IS NULL`, login); err != nil {
+		return err
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO staff_recovery (code_hash, login) SELECT unnest($2::bytea[]), $1`, login, hashes)
+	return err
+}
+
+// EndOwnSession signs one of an account's own sessions out.
+func (s *Store) EndOwnSession(ctx context.Context, login, id string) error {
+	return s.acting(ctx, "end session", func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `UPDATE staff_session SET ended_at = now() WHERE login = $1 AND ended_at IS NULL AND `+sessionID+` = $2`, login, clip(id))
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return ErrNotFound
+		}
+		return audit(ctx, tx, "account.end_session", login, nil)
+	})
 }
 
 // EndSession signs one session out; EndSessions all of an account.

@@ -236,3 +236,94 @@ func TestAuditLog(t *testing.T) {
 	require.NoError(t, check("").Wrong)
 	require.ErrorContains(t, check(ok.Head).Wrong, "is not in the log")
 }
+
+// TestSecretsAreSealed: what the database keeps of an app's secret opens nothing
+// by itself; what was kept open before still signs in, and is closed.
+func TestSecretsAreSealed(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	secret, _ := d.newAccount("wang", staff.Admin)
+	kept := func(login string) (s string) {
+		require.NoError(t, d.direct().QueryRow(t.Context(), `SELECT secret FROM staff_account WHERE login = $1`, login).Scan(&s))
+		return s
+	}
+	require.True(t, staff.Sealed(kept("wang")))
+	require.NoError(t, d.signIn("wang", password, code(t, secret, time.Now()), "a", "1"))
+	bare, err := postgres.Open(t.Context(), d.url, postgres.Options{})
+	require.NoError(t, err)
+	t.Cleanup(bare.Close)
+	_, err = bare.BeginTry(t.Context(), "wang", "a")
+	require.ErrorContains(t, err, "--key-dir")
+	require.ErrorContains(t, bare.ResetAccount(t.Context(), "wang", staff.Credentials{Secret: "x"}), "--key-dir")
+
+	old, _ := d.newAccount("li", staff.Operator)
+	_, err = d.direct().Exec(t.Context(), `UPDATE staff_account SET secret = $1 WHERE login = 'li'`, old)
+	require.NoError(t, err)
+	require.NoError(t, d.signIn("li", password, code(t, old, time.Now()), "a", "2"))
+	n, err := d.store.SealSecrets(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.True(t, staff.Sealed(kept("li")))
+	require.NoError(t, d.signIn("li", password, code(t, old, time.Now().Add(staff.Period)), "a", "3"))
+	n, err = d.store.SealSecrets(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+}
+
+// TestOwnAccount: who changes the own password is signed out elsewhere; sessions
+// are one's own only; new recovery codes end the old ones.
+func TestOwnAccount(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	ctx := t.Context()
+	secret, old := d.newAccount("wang", staff.Union)
+	d.newAccount("li", staff.Union)
+	for i, token := range []string{"desk", "phone", "other"} {
+		at := time.Now().Add(time.Duration(i-1) * staff.Period)
+		require.NoError(t, d.signIn("wang", password, code(t, secret, at), token, token))
+	}
+	sessions, left, err := d.store.OwnAccount(ctx, "wang", staff.HashToken("desk"))
+	require.NoError(t, err)
+	require.Len(t, sessions, 3)
+	require.Equal(t, staff.RecoveryCodes, left)
+	require.True(t, sessions[0].Here)
+	require.Equal(t, "desk", sessions[0].Address)
+	require.False(t, sessions[1].Here)
+	require.Equal(t, "other", sessions[1].Address)
+	require.ErrorIs(t, d.store.EndOwnSession(ctx, "li", sessions[1].ID), staff.ErrNotFound, "another's")
+	require.NoError(t, d.store.EndOwnSession(ctx, "wang", sessions[1].ID))
+	_, err = d.store.StaffSession(ctx, staff.HashToken("other"), true)
+	require.ErrorIs(t, err, staff.ErrNotFound)
+
+	try, err := d.store.BeginTry(ctx, "wang", "desk")
+	require.NoError(t, err)
+	require.False(t, try.Secrets.HasPassword("another password"))
+	require.True(t, try.Secrets.HasPassword(password))
+	hash, err := staff.HashPassword("a new long password")
+	require.NoError(t, err)
+	require.NoError(t, d.store.SetPassword(ctx, try, hash, staff.HashToken("desk")))
+	require.ErrorIs(t, d.store.SetPassword(ctx, try, hash, staff.HashToken("desk")), staff.ErrWrong, "a try is used up")
+	_, err = d.store.StaffSession(ctx, staff.HashToken("phone"), true)
+	require.ErrorIs(t, err, staff.ErrNotFound)
+	_, err = d.store.StaffSession(ctx, staff.HashToken("desk"), true)
+	require.NoError(t, err)
+	require.ErrorIs(t, d.signIn("wang", password, old[0], "desk", "late"), staff.ErrWrong)
+	require.NoError(t, d.signIn("wang", "a new long password", old[0], "desk", "new"))
+
+	fresh := staff.NewRecoveryCodes()
+	require.NoError(t, d.store.SetRecovery(ctx, "wang", [][]byte{staff.HashRecovery(fresh[0])}))
+	require.ErrorIs(t, d.signIn("wang", "a new long password", old[1], "desk", "old"), staff.ErrWrong)
+	require.NoError(t, d.signIn("wang", "a new long password", fresh[0], "desk", "fresh"))
+	_, left, err = d.store.OwnAccount(ctx, "wang", staff.HashToken("desk"))
+	require.NoError(t, err)
+	require.Zero(t, left)
+	lines, err := d.store.AuditLines(ctx, "wang", 0, 100)
+	require.NoError(t, err)
+	var acts []string
+	for _, l := range lines {
+		acts = append(acts, l.Act)
+	}
+	for _, act := range []string{"account.password", "account.recovery_codes", "account.end_session"} {
+		require.Contains(t, acts, act)
+	}
+}

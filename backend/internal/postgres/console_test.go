@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/backend/internal/postgres"
@@ -190,6 +191,18 @@ func TestRecall(t *testing.T) {
 	require.NoError(t, c.hello().Validate())
 }
 
+// bookEmpty books that staff have fetched all batteries of a cabinet.
+func (d *deck) bookEmpty(id protocol.CabinetID) {
+	d.t.Helper()
+	rows, err := d.direct().Query(d.t.Context(), `SELECT battery_serial FROM battery WHERE holder = 'slot' AND cabinet_id = $1`, string(id))
+	require.NoError(d.t, err)
+	inside, err := pgx.CollectRows(rows, pgx.RowTo[protocol.BatterySerial])
+	require.NoError(d.t, err)
+	for _, serial := range inside {
+		require.NoError(d.t, d.store.AssignBattery(d.t.Context(), serial, swap.Place{}))
+	}
+}
+
 func TestCabinetMovesAndRetires(t *testing.T) {
 	t.Parallel()
 	d := newDeck(t)
@@ -199,8 +212,16 @@ func TestCabinetMovesAndRetires(t *testing.T) {
 	detail, err := d.store.CabinetDetail(ctx, c.id)
 	require.NoError(t, err)
 	require.Equal(t, "New street", detail.Street)
-	require.NoError(t, d.store.RetireCabinet(ctx, c.id))
+	d.battery("LAST", swap.Place{CabinetID: c.id, Slot: 12})
+	err = d.store.RetireCabinet(ctx, c.id)
+	refusal(t, err, staff.BatteriesInside)
+	require.ErrorContains(t, err, "slot 12: LAST")
 	keys, err := d.store.DeviceKeys(ctx)
+	require.NoError(t, err)
+	require.NotEmpty(t, keys[c.id], "nothing was done")
+	d.bookEmpty(c.id)
+	require.NoError(t, d.store.RetireCabinet(ctx, c.id))
+	keys, err = d.store.DeviceKeys(ctx)
 	require.NoError(t, err)
 	require.Empty(t, keys[c.id], "its key speaks no more")
 	_, err = d.store.Cabinet(ctx, c.id)

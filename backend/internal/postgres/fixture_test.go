@@ -15,6 +15,7 @@ import (
 
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/postgres/pgtest"
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -48,9 +49,17 @@ func newDeck(t testing.TB) *deck {
 	return d
 }
 
+// testSeal is the seal of all replicas of a test.
+func testSeal(t testing.TB) *staff.Seal {
+	t.Helper()
+	seal, err := staff.NewSeal(make([]byte, staff.SealKeyBytes))
+	require.NoError(t, err)
+	return seal
+}
+
 // open is one more replica.
 func (d *deck) open() *postgres.Store {
-	s, err := postgres.Open(context.Background(), d.url, postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant})
+	s, err := postgres.Open(context.Background(), d.url, postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant, Seal: testSeal(d.t)})
 	require.NoError(d.t, err)
 	d.t.Cleanup(s.Close)
 	return s

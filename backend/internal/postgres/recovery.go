@@ -1,11 +1,15 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -109,16 +113,24 @@ func (s *Store) ToAsk(ctx context.Context, all bool) ([]protocol.CabinetID, prot
 }
 
 // RetireCabinet takes a cabinet out of the fleet for good: its device key ends,
-// what was open there goes to review, and no recovery waits for it.
+// what was open there goes to review, and no recovery waits for it. While the
+// books have batteries inside it is refused: nobody would look for them there.
 func (s *Store) RetireCabinet(ctx context.Context, id protocol.CabinetID) error {
 	inventory, err := s.lastInventory(ctx, id)
 	if err != nil {
 		return err
 	}
-	err = s.transact(ctx, wanted{cabinets: strs(id), openAt: strs(id)}, func(l *loaded, b *pgx.Batch) error {
+	w := wanted{cabinets: strs(id), openAt: strs(id)}
+	for slot := range protocol.MaxSlots {
+		w.slotCabinets, w.slotNumbers = append(w.slotCabinets, string(id)), append(w.slotNumbers, slot+1)
+	}
+	err = s.transact(ctx, w, func(l *loaded, b *pgx.Batch) error {
 		c := l.books.Cabinets[id]
 		if c == nil {
 			return ErrNotFound
+		}
+		if inside := batteriesIn(l.books, id); len(inside) > 0 {
+			return &staff.Refusal{Code: staff.BatteriesInside, Detail: strings.Join(inside, ", ")}
 		}
 		l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
 		l.books.EnterEpoch(c, protocol.Epoch{})
@@ -134,4 +146,20 @@ func (s *Store) RetireCabinet(ctx context.Context, id protocol.CabinetID) error 
 		return fmt.Errorf("retire cabinet %s: %w", id, err)
 	}
 	return nil
+}
+
+// batteriesIn lists what the books have in a cabinet, slot by slot.
+func batteriesIn(b *swap.Books, id protocol.CabinetID) []string {
+	var in []*swap.Battery
+	for _, x := range b.Batteries {
+		if x.Holder == swap.InSlot && x.CabinetID == id {
+			in = append(in, x)
+		}
+	}
+	slices.SortFunc(in, func(a, b *swap.Battery) int { return cmp.Compare(a.Slot, b.Slot) })
+	out := make([]string, len(in))
+	for i, x := range in {
+		out[i] = fmt.Sprintf("slot %d: %s", x.Slot, x.BatterySerial)
+	}
+	return out
 }

@@ -131,6 +131,7 @@ func TestARetiredCabinet(t *testing.T) {
 	k.sends(c)
 	d.asks(c)
 	require.True(t, d.recovering())
+	d.bookEmpty(gone.id)
 	require.NoError(t, d.store.RetireCabinet(t.Context(), gone.id))
 	require.False(t, d.recovering(), "nothing more is expected of it")
 	v, err := d.store.Swap(t.Context(), alice, g.SwapID)

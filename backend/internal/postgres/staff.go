@@ -87,7 +87,7 @@ func (s *Store) AcceptEpoch(ctx context.Context, id protocol.CabinetID) error {
 	err = s.pool.QueryRow(ctx, `SELECT epoch FROM cabinet_epoch WHERE cabinet_id = $1 AND state = 'waiting' ORDER BY seen_at DESC LIMIT 1`,
 		string(id)).Scan(&waiting)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("accept an epoch of %s: %w: none waits", id, ErrNotFound)
+		return fmt.Errorf("accept an epoch of %s: %w", id, &staff.Refusal{Code: staff.NothingWaits, Detail: string(id)})
 	}
 	if err != nil {
 		return fmt.Errorf("accept an epoch of %s: %w", id, err)

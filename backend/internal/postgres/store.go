@@ -25,6 +25,9 @@ type Options struct {
 	// OpenGrant verifies a grant that came back in a cabinet's ACCEPT. It finds
 	// swaps again that a restored database has lost; nil: it does not.
 	OpenGrant func(cabinet protocol.CabinetID, envelope string) (protocol.Grant, error)
+	// Seal keeps the secrets of staff closed. Nil: none can be made, and none that
+	// is closed can be read.
+	Seal *staff.Seal
 	// MaxConns bounds the pool; 0: 16.
 	MaxConns int32
 }

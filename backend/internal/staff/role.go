@@ -60,12 +60,13 @@ const (
 	Retired         = "retired"
 	NothingWaits    = "nothing_waits"
 	AlreadyDone     = "already_done" // somebody was first
+	BatteriesInside = "batteries_inside"
 )
 
 // RefusalCodes is the closed list.
 func RefusalCodes() []string {
 	return []string{
-		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone,
+		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone, BatteriesInside,
 	}
 }
 

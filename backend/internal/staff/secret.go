@@ -120,6 +120,9 @@ func (s Secrets) SignIn(password, code string, now time.Time) (Proof, error) {
 	return proof, nil
 }
 
+// HasPassword checks the password alone, in an open session.
+func (s Secrets) HasPassword(password string) bool { return checkPassword(s.PasswordHash, password) }
+
 // Confirm checks a code alone, in an open session.
 func (s Secrets) Confirm(code string, now time.Time) (Proof, error) {
 	code = strings.ToUpper(strings.NewReplacer(" ", "", "-", "").Replace(code))

@@ -1,6 +1,7 @@
 package staff
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"fmt"
 	"strings"
@@ -118,4 +119,40 @@ func TestChain(t *testing.T) {
 			require.ErrorContains(t, check(left), fmt.Sprintf("line %d is missing", i+1))
 		}
 	}
+}
+
+// TestSeal: what the database keeps gives no secret away, fits one account, and
+// opens with one key only; what was kept before is still read.
+func TestSeal(t *testing.T) {
+	seal, err := NewSeal(bytes.Repeat([]byte{1}, SealKeyBytes))
+	require.NoError(t, err)
+	other, err := NewSeal(bytes.Repeat([]byte{2}, SealKeyBytes))
+	require.NoError(t, err)
+	_, err = NewSeal([]byte("short"))
+	require.ErrorContains(t, err, "want 32")
+	secret := NewSecret()
+	kept, err := seal.Close("wang", secret)
+	require.NoError(t, err)
+	require.True(t, Sealed(kept))
+	require.NotContains(t, kept, secret)
+	again, err := seal.Close("wang", secret)
+	require.NoError(t, err)
+	require.NotEqual(t, kept, again, "with a nonce of its own")
+	opened, err := seal.Open("wang", kept)
+	require.NoError(t, err)
+	require.Equal(t, secret, opened)
+	for _, wrong := range []func() (string, error){
+		func() (string, error) { return seal.Open("li", kept) },
+		func() (string, error) { return other.Open("wang", kept) },
+		func() (string, error) { return seal.Open("wang", kept[:len(kept)-4]) },
+		func() (string, error) { return seal.Open("wang", SealMark+"!") },
+		func() (string, error) { return (*Seal)(nil).Open("wang", kept) },
+		func() (string, error) { return (*Seal)(nil).Close("wang", secret) },
+	} {
+		_, err := wrong()
+		require.Error(t, err)
+	}
+	opened, err = (*Seal)(nil).Open("wang", secret)
+	require.NoError(t, err)
+	require.Equal(t, secret, opened, "of before secrets were sealed")
 }

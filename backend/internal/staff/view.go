@@ -57,6 +57,15 @@ type Account struct {
 	RecoveryCodes int        `json:"recovery_codes" doc:"That are left"`
 }
 
+// OpenSession is a session that is open, as its own account sees it.
+type OpenSession struct {
+	ID       string // of the page, and of no use elsewhere
+	Address  string
+	OpenedAt time.Time
+	SeenAt   time.Time
+	Here     bool // the one that asks
+}
+
 // Token is a machine's token as others see it.
 type Token struct {
 	Name      string    `json:"name"`

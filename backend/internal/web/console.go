@@ -50,7 +50,7 @@ func loadConsole() (*console, error) {
 		c.texts[lang] = t
 		c.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
 			"t": t.text, "tn": t.number, "style": func() template.CSS { return template.CSS(style) },
-			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "short": short,
+			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "short": short, "said": t.said, "celsius": celsius,
 		}).ParseFS(pageFiles, "templates/staff/*.html")
 		if err != nil {
 			return nil, fmt.Errorf("templates: %w", err)
@@ -204,14 +204,18 @@ func (w *Web) show(rw http.ResponseWriter, r *http.Request, status int, name str
 
 // message is a page that says one thing.
 type message struct {
-	Text   string // key
-	Detail string
-	Lines  []string
+	Text     string // key
+	Detail   string
+	Lines    []string
+	Decided  *swap.Decided // by somebody else, before
+	Possible []swap.Ruling // that the facts leave
+	Asked    bool          // only for a page: there was nothing to be done
 }
 
 // staffFailed says why an act was not done, or a page is not there.
 func (w *Web) staffFailed(rw http.ResponseWriter, r *http.Request, err error) {
 	status, m := failureOf(err)
+	m.Asked = r.Method == http.MethodGet
 	if status == http.StatusServiceUnavailable {
 		requestFrom(r.Context()).cause = err
 	}
@@ -231,9 +235,9 @@ func failureOf(err error) (int, message) {
 	case errors.As(err, &refusal):
 		return http.StatusConflict, message{Text: "no." + refusal.Code, Detail: refusal.Detail}
 	case errors.As(err, &decided):
-		return http.StatusConflict, message{Text: "no." + staff.AlreadyDecided, Detail: decided.Error()}
+		return http.StatusConflict, message{Text: "no." + staff.AlreadyDecided, Decided: &decided.Decided}
 	case errors.As(err, &contradiction):
-		return http.StatusConflict, message{Text: "no." + staff.Contradiction, Detail: contradiction.Error()}
+		return http.StatusConflict, message{Text: "no." + staff.Contradiction, Detail: contradiction.Why, Possible: contradiction.Possible}
 	case errors.As(err, &mistake):
 		return http.StatusUnprocessableEntity, message{Text: "no.mistake", Lines: strings.Split(mistake.Error(), "\n")}
 	default:

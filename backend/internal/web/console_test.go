@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/json"
 	"io/fs"
 	"regexp"
 	"strings"
@@ -65,6 +66,8 @@ func TestConsoleHasATextForEverything(t *testing.T) {
 	add("mark.", staff.Flagged, staff.Recalled, staff.Gone)
 	add("fault.", "door", "battery", "screen", "other")
 	add("door.", "open", "shut")
+	add("moved.", "open", "shut")
+	add("purpose.", string(protocol.PurposeDeposit), string(protocol.PurposeDispense), string(protocol.PurposeReturn), string(protocol.PurposeReopen))
 	for _, m := range menu(staff.Session{Actor: staff.Actor{Roles: staff.Roles()}}, "/staff/cabinets") {
 		keys[m.Text] = true
 	}
@@ -126,4 +129,31 @@ func TestNeeds(t *testing.T) {
 	require.Equal(t, "2 min ago", texts.age(&age))
 	require.Equal(t, "never", texts.age(nil))
 	require.Equal(t, "never", texts.ago(nil))
+}
+
+// TestSaid: what records say is told in words; what has none is shown as it is.
+func TestSaid(t *testing.T) {
+	en, err := loadTexts("en", "staff.")
+	require.NoError(t, err)
+	for payload, want := range map[string]string{
+		`{"door":"shut","purpose":"return","slot":2}`:                                           "closed · to give the battery back",
+		`{"pulse":1,"purpose":"deposit","slot":1}`:                                              "to put the battery in",
+		`{"pulse":2,"purpose":"dispense","slot":1}`:                                             "to hand out a charged battery · try 2",
+		`{"kind":"held_battery","slot":3}`:                                                      "A battery is held",
+		`{"kind":"smoke","cleared":true,"on_site":true}`:                                        "Smoke · over · on site",
+		`{"kind":"of_a_newer_agent"}`:                                                           "of_a_newer_agent",
+		`{"accepted":false,"reason":"not_expected"}`:                                            "not accepted",
+		`{"accepted":true,"battery":{"soc":28,"voltage_mv":58922,"cell_max_c":25}}`:             "accepted · 28 %, 58.9 V, 25.0 °C",
+		`{"deposited":"B-1","kind":"swap","outcome":"swapped","taken":"B-2","take_slot":8}`:     "swap · Swapped · Deposited B-1 · Taken B-2",
+		`{"kind":"swap","outcome":"review","explanations":["deposited_owed","no_deposit"]}`:     "swap · Under review · It may be: Deposited, got nothing: owed; Nothing deposited",
+		`{"config":{"version":5,"slots_out":[6,7],"flagged_serials":["B-1"]},"keys_version":1}`: "version 5, slots out: 6 7, recalled batteries: 1",
+		`{"cut_bytes":12,"software":"1.2"}`:                                                     "cut_bytes 12 · software 1.2",
+		`{"slot":"what","pulse":"what","battery":[1]}`:                                          "",
+		`no JSON`: "",
+	} {
+		require.Equal(t, want, strings.Join(en.said(json.RawMessage(payload)), " · "), payload)
+	}
+	warm := 31.26
+	require.Equal(t, "31.3 °C", celsius(&warm))
+	require.Equal(t, "–", celsius(nil))
 }

@@ -26,6 +26,13 @@ type Identities interface {
 	StaffSession(ctx context.Context, tokenHash []byte, touch bool) (staff.Session, error)
 	EndSession(ctx context.Context, tokenHash []byte) error
 	TokenActor(ctx context.Context, tokenHash []byte) (staff.Actor, error)
+	// OwnAccount gives the open sessions of a login, and how many recovery codes
+	// are left; tokenHash is the session that asks.
+	OwnAccount(ctx context.Context, login string, tokenHash []byte) ([]staff.OpenSession, int, error)
+	// SetPassword uses up a try that was right, and signs out elsewhere.
+	SetPassword(ctx context.Context, t staff.Try, passwordHash string, tokenHash []byte) error
+	SetRecovery(ctx context.Context, login string, hashes [][]byte) error
+	EndOwnSession(ctx context.Context, login, id string) error
 }
 
 // Sights are what staff see.

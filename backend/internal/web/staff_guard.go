@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -97,7 +96,11 @@ func (w *Web) askSignIn(rw http.ResponseWriter, r *http.Request, lost bool) {
 		next = r.URL.RequestURI()
 	}
 	if r.Method == http.MethodGet && !lost && r.Header.Get(liveHeader) == "" {
-		http.Redirect(rw, r, "/staff/sign-in?next="+url.QueryEscape(next), http.StatusSeeOther)
+		to := url.Values{"next": {next}}
+		if lang := r.URL.Query().Get("lang"); lang != "" { // whoever asks for a language means this page, too
+			to.Set("lang", lang)
+		}
+		http.Redirect(rw, r, "/staff/sign-in?"+to.Encode(), http.StatusSeeOther)
 		return
 	}
 	w.show(rw, r, http.StatusUnauthorized, "sign-in", signInPage{Next: next, Lost: lost, Posted: r.Method != http.MethodGet})
@@ -109,15 +112,6 @@ func safeNext(next string) string {
 		return "/staff/cabinets"
 	}
 	return next
-}
-
-// address is where a request comes from, for the bounds of guessing.
-func address(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
 }
 
 type signInPage struct {
@@ -135,7 +129,7 @@ func (w *Web) postStaffSignIn(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := signInPage{Next: r.PostForm.Get("next"), Login: strings.ToLower(strings.TrimSpace(r.PostForm.Get("login")))}
-	try, err := w.o.Staff.BeginTry(r.Context(), p.Login, address(r))
+	try, err := w.o.Staff.BeginTry(r.Context(), p.Login, w.address(r))
 	var proof staff.Proof
 	if err == nil {
 		w.hashing <- struct{}{}
@@ -146,7 +140,7 @@ func (w *Web) postStaffSignIn(rw http.ResponseWriter, r *http.Request) {
 	rand.Read(b) // never fails
 	token := base64.RawURLEncoding.EncodeToString(b)
 	if err == nil {
-		err = w.o.Staff.OpenSession(r.Context(), try, proof, staff.HashToken(token), address(r))
+		err = w.o.Staff.OpenSession(r.Context(), try, proof, staff.HashToken(token), w.address(r))
 	}
 	switch {
 	case errors.Is(err, staff.ErrTooManyTries):
@@ -204,7 +198,7 @@ func (w *Web) confirm(rw http.ResponseWriter, r *http.Request, s staff.Session, 
 		w.show(rw, r, http.StatusForbidden, "confirm", p)
 		return false
 	}
-	try, err := w.o.Staff.BeginTry(r.Context(), s.Login, address(r))
+	try, err := w.o.Staff.BeginTry(r.Context(), s.Login, w.address(r))
 	var proof staff.Proof
 	if err == nil {
 		proof, err = try.Secrets.Confirm(code, time.Now())

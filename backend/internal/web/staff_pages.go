@@ -26,6 +26,10 @@ func (w *Web) registerConsole(mux *http.ServeMux) {
 	page("/staff/sign-in", anybody(), w.pageStaffSignIn)
 	act("/staff/sign-in", anybody(), w.postStaffSignIn)
 	act("/staff/sign-out", only(everyone...), w.postStaffSignOut)
+	page("/staff/me", only(everyone...), w.pageMe)
+	act("/staff/me/password", only(everyone...).freshly(), w.postPassword)
+	act("/staff/me/recovery-codes", only(everyone...).freshly(), w.postRecovery)
+	act("/staff/me/sessions/{session_id}/end", only(everyone...), w.postEndSession)
 	page("/static/staff.js", anybody(), func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 		rw.Header().Set("Cache-Control", "public, max-age=300")
@@ -151,6 +155,9 @@ type staffCabinetPage struct {
 
 func (w *Web) pageStaffCabinet(rw http.ResponseWriter, r *http.Request) {
 	d, err := w.o.Staff.CabinetDetail(r.Context(), cabinetOf(r))
+	for i := range d.Records {
+		d.Records[i].CabinetID = "" // the page's own
+	}
 	s := staffSession(r)
 	answer(w, rw, r, "cabinet", staffCabinetPage{CabinetDetail: d, Who: s, CanWork: s.Has(fleetWork...), IsAdmin: s.Has(staff.Admin)}, err)
 }
@@ -222,6 +229,12 @@ func (w *Web) pageSwaps(rw http.ResponseWriter, r *http.Request) {
 
 func (w *Web) pageStory(rw http.ResponseWriter, r *http.Request) {
 	st, err := w.o.Staff.Story(r.Context(), protocol.SwapID(r.PathValue("swap_id")))
+	for i := range st.Events {
+		e := &st.Events[i]
+		if e.SwapID = ""; e.CabinetID == st.CabinetID {
+			e.CabinetID = "" // both are the page's own
+		}
+	}
 	s := staffSession(r)
 	answer(w, rw, r, "swap", struct {
 		staff.Story

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"runtime/debug"
 	"strings"
@@ -33,6 +34,9 @@ type Options struct {
 	SignIn SignIn
 	// PublicURL is how phones reach this backend; https makes cookies secure.
 	PublicURL *url.URL
+	// TrustedProxies are the addresses of our own proxies: what they say of a
+	// client's address is believed.
+	TrustedProxies []netip.Prefix
 	// Ready says what is missing, for /readyz.
 	Ready func(context.Context) error
 	// Observe is told of every request; route is a pattern, never a path.
