@@ -93,6 +93,8 @@ type cabinetEnrolCommand struct {
 	Station   string `name:"station" env:"SWAP_CABINET_STATION" required:"" placeholder:"NAME" help:"Where it stands."`
 	Street    string `name:"street" env:"SWAP_CABINET_STREET" required:"" placeholder:"NAME" help:"The street that statistics count it under."`
 	Replace   bool   `name:"replace" env:"SWAP_CABINET_REPLACE" help:"The cabinet was replaced: this is its new key, its old journal is gone."`
+	// Since is of a cabinet that worked before this backend knew of it.
+	Since time.Time `name:"since" env:"SWAP_CABINET_SINCE" placeholder:"RFC3339" help:"When it began to work, if that was before now: its records are believed from a day before."`
 }
 
 // Run enrols.
@@ -113,7 +115,7 @@ func (c cabinetEnrolCommand) Run(s shell) error {
 	}
 	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
 		return store.EnrolCabinet(ctx, postgres.Enrolment{
-			CabinetID: protocol.CabinetID(c.ID), DeviceKey: key, Slots: c.Slots, Station: c.Station, Street: c.Street, Replace: c.Replace,
+			CabinetID: protocol.CabinetID(c.ID), DeviceKey: key, Slots: c.Slots, Station: c.Station, Street: c.Street, Replace: c.Replace, Since: c.Since,
 		})
 	})
 }

@@ -22,6 +22,7 @@ type commands struct {
 
 	Demo    demoCommand    `cmd:"" help:"The real programs, a throwaway PostgreSQL, an embedded broker, simulated cabinets and riders."`
 	Cabinet cabinetCommand `cmd:"" help:"Boards of one cabinet on a pseudo-terminal, for an agent started by hand; commands on standard input."`
+	Pilot   pilotCommand   `cmd:"" help:"38 days of a street's pilot at high speed through the real backend: every source must give the same count."`
 }
 
 func main() {

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"batteryswap/simulator/board"
+	"batteryswap/simulator/broker"
 	"batteryswap/simulator/process"
 	"batteryswap/simulator/pty"
 	"batteryswap/simulator/world"
@@ -155,12 +156,12 @@ func (s *stage) startDatabase(ctx context.Context) error {
 func (s *stage) startBroker(context.Context) error {
 	url := s.o.MQTTURL
 	if url == "" {
-		b, err := startBroker()
+		b, err := broker.Start()
 		if err != nil {
 			return err
 		}
-		s.onClose(b.stop)
-		url = b.url
+		s.onClose(b.Stop)
+		url = b.URL()
 	}
 	s.tools.Env = append(s.tools.Env, "MQTT_URL="+url)
 	return nil

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -133,6 +134,13 @@ func TestReplacedCabinet(t *testing.T) {
 	require.ErrorIs(t, d.store.EnrolCabinet(t.Context(), again), postgres.ErrNotFound)
 	require.ErrorContains(t, d.store.EnrolCabinet(t.Context(), postgres.Enrolment{CabinetID: "x"}), "cabinet_id")
 	require.ErrorContains(t, d.store.EnrolCabinet(t.Context(), postgres.Enrolment{CabinetID: "x"}), "street")
+	early := postgres.Enrolment{CabinetID: "hb-0500", DeviceKey: make([]byte, 32), Slots: 12, Station: "S", Street: "S", Since: time.Now().Add(time.Hour)}
+	require.ErrorContains(t, d.store.EnrolCabinet(t.Context(), early), "since")
+	early.Since = time.Now().AddDate(0, 0, -38)
+	require.NoError(t, d.store.EnrolCabinet(t.Context(), early))
+	var days int
+	require.NoError(t, d.direct().QueryRow(t.Context(), `SELECT now()::date - enrolled_at::date FROM cabinet WHERE cabinet_id = 'hb-0500'`).Scan(&days))
+	require.Equal(t, 38, days)
 }
 
 // TestRestoredFromABackup goes back to an old copy of the database, behind what

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -47,12 +48,15 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 	err = s.transact(ctx, wanted{cabinets: strs(e.CabinetID), openAt: strs(e.CabinetID)}, func(l *loaded, b *pgx.Batch) error {
 		c := l.books.Cabinets[e.CabinetID]
 		switch {
+		case e.Since.After(l.now):
+			return staff.Mistakef("since: %s, want a time that has passed", e.Since.Format(time.RFC3339))
 		case c == nil && e.Replace:
 			return fmt.Errorf("cabinet_id %s: %w: nothing to replace", e.CabinetID, ErrNotFound)
 		case c != nil && !e.Replace:
 			return staff.Mistakef("cabinet_id %s: enrolled already; replacing gives it a new device key", e.CabinetID)
 		case c == nil:
-			b.Queue(`INSERT INTO cabinet (cabinet_id, station, street, slots) VALUES ($1, $2, $3, $4)`, string(e.CabinetID), e.Station, e.Street, e.Slots)
+			b.Queue(`INSERT INTO cabinet (cabinet_id, station, street, slots, enrolled_at) VALUES ($1, $2, $3, $4, coalesce($5, now()))`,
+				string(e.CabinetID), e.Station, e.Street, e.Slots, sinceOf(e))
 			b.Queue(`INSERT INTO cabinet_cursor (cabinet_id) VALUES ($1)`, string(e.CabinetID))
 		default:
 			l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
@@ -74,6 +78,14 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 		return fmt.Errorf("enrol cabinet: %w", err)
 	}
 	return nil
+}
+
+// sinceOf is NULL for now.
+func sinceOf(e Enrolment) *time.Time {
+	if e.Since.IsZero() {
+		return nil
+	}
+	return &e.Since
 }
 
 // AcceptEpoch makes the epoch that waits at a cabinet the one that counts. What

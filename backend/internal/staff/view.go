@@ -30,13 +30,16 @@ type Try struct {
 
 // Enrolment is what staff say of a cabinet. Replace gives an enrolled cabinet a
 // new device key: its journal is gone, its open swaps go to review, and the next
-// epoch is taken as it comes.
+// epoch is taken as it comes. Since is when a new cabinet began to work, for one
+// that did so before it was entered here; zero is now. Its records are believed
+// from a day before.
 type Enrolment struct {
 	CabinetID       protocol.CabinetID
 	DeviceKey       ed25519.PublicKey
 	Slots           int
 	Station, Street string
 	Replace         bool
+	Since           time.Time
 }
 
 // NewBattery is one row of the registry, to be imported.

@@ -1,4 +1,4 @@
-package demo
+package broker
 
 import (
 	"net"
@@ -13,9 +13,9 @@ const patience = 30 * time.Second
 
 // The broker speaks MQTT 3.1.1, and hangs up on who wants a message kept.
 func TestBrokerKeepsNothing(t *testing.T) {
-	b, err := startBroker()
+	b, err := Start()
 	require.NoError(t, err)
-	defer func() { require.NoError(t, b.stop()) }()
+	defer func() { require.NoError(t, b.Stop()) }()
 	address := strings.TrimPrefix(b.url, "tcp://")
 	connect := func() net.Conn {
 		c, err := net.Dial("tcp", address)
