@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"runtime/debug"
@@ -15,7 +16,9 @@ import (
 // runAgent runs the agent until the context ends, or until it cannot go on.
 func runAgent(s shell) error {
 	version, built := build()
-	a, err := agent.New(agent.Options{ConfigFile: s.config, Log: s.logger(), Software: version, Built: built})
+	queue := newLogQueue(s.errout, s.logger(s.errout))
+	defer queue.flush()
+	a, err := agent.New(agent.Options{ConfigFile: s.config, Log: s.logger(queue), Software: version, Built: built})
 	if err != nil {
 		return wrongConfig(err)
 	}
@@ -55,7 +58,7 @@ func checkConfig(s shell) error {
 	return nil
 }
 
-func (s shell) logger() *slog.Logger {
+func (s shell) logger(to io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: s.level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if a.Key == slog.TimeKey && len(groups) == 0 {
 			a.Value = slog.StringValue(a.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
@@ -63,9 +66,9 @@ func (s shell) logger() *slog.Logger {
 		return a
 	}}
 	if s.logFormat == "text" {
-		return slog.New(slog.NewTextHandler(s.errout, o))
+		return slog.New(slog.NewTextHandler(to, o))
 	}
-	return slog.New(slog.NewJSONHandler(s.errout, o))
+	return slog.New(slog.NewJSONHandler(to, o))
 }
 
 // build tells what was built, and when.

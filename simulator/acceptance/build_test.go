@@ -27,29 +27,51 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// buildPrograms builds the three programs once.
+// buildPrograms builds the three programs once, as the tests are built.
 var buildPrograms = sync.OnceValues(func() (string, error) {
+	var flags []string
+	if raceDetector {
+		flags = append(flags, "-race")
+	}
+	return build("bin", append(flags, "./firmware-agent", "./backend", "./simulator")...)
+})
+
+// buildPlain builds those that are timed, as they are in production.
+var buildPlain = sync.OnceValues(func() (string, error) {
+	if !raceDetector {
+		return buildPrograms()
+	}
+	return build("plain", "./firmware-agent", "./backend")
+})
+
+// build builds programs into a folder of this package's work folder.
+func build(name string, args ...string) (string, error) {
 	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
-	bin := filepath.Join(workFolder, "bin")
-	args := []string{"build", "-trimpath", "-o", bin + "/"}
-	if raceDetector {
-		args = append(args, "-race")
-	}
-	cmd := exec.Command("go", append(args, "./firmware-agent", "./backend", "./simulator")...)
+	bin := filepath.Join(workFolder, name)
+	cmd := exec.Command("go", append([]string{"build", "-trimpath", "-o", bin + "/"}, args...)...)
 	cmd.Dir = root
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the programs: %w: %s", err, said)
 	}
 	return bin, nil
-})
+}
 
 // programs is the folder of the built programs.
 func programs(t testing.TB) string {
 	t.Helper()
 	bin, err := buildPrograms()
+	require.NoError(t, err)
+	return bin
+}
+
+// plainPrograms is the folder of those without the race detector, which takes
+// several times the processor that they do.
+func plainPrograms(t testing.TB) string {
+	t.Helper()
+	bin, err := buildPlain()
 	require.NoError(t, err)
 	return bin
 }

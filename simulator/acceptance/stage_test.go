@@ -62,6 +62,7 @@ type cabinet struct {
 	id           string
 	dir          string
 	slots        int
+	baud         int
 	port         *pty.Port // nil: the test brings its own
 	device       string    // what the agent opens
 	metrics      string
@@ -75,15 +76,9 @@ type cabinet struct {
 // secure, the broker wants certificates, for up to two replicas.
 func newStage(t testing.TB, secure bool) *stage {
 	t.Helper()
-	bin := programs(t)
-	// A test's own folder is closed to the user that runs the database.
-	dir, err := os.MkdirTemp("", "swapstage")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o711)) //nolint:gosec // the database's user must get through
-	s := &stage{t: t, dir: dir, tools: process.Tools{Dir: bin}, began: time.Now(), world: world.New(rand.New(rand.NewPCG(1, 2)), 1)}
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	t.Cleanup(s.tellLogs)
-
+	s := bareStage(t, programs(t))
+	dir := s.dir
+	var err error
 	s.database, s.databaseURL, err = process.StartPostgres(t.Context(), filepath.Join(dir, "database"), filepath.Join(dir, "postgres.log"))
 	require.NoError(t, err)
 	t.Cleanup(s.database.Stop)
@@ -99,6 +94,23 @@ func newStage(t testing.TB, secure bool) *stage {
 	s.mqttURL = scheme + address
 	s.tools.Env = []string{"DATABASE_URL=" + s.databaseURL, "MQTT_URL=" + s.mqttURL, "SWAP_KEY_DIR=" + s.keys()}
 	s.run("backend", "migrate")
+	return s
+}
+
+// bareStage has keys, and neither a database nor a broker: nothing answers where
+// agents look for one.
+func bareStage(t testing.TB, bin string) *stage {
+	t.Helper()
+	// A test's own folder is closed to the user that runs the database.
+	dir, err := os.MkdirTemp("", "swapstage")
+	require.NoError(t, err)
+	require.NoError(t, os.Chmod(dir, 0o711)) //nolint:gosec // the database's user must get through
+	s := &stage{
+		t: t, dir: dir, tools: process.Tools{Dir: bin}, began: time.Now(), world: world.New(rand.New(rand.NewPCG(1, 2)), 1),
+		mqttURL: "tcp://127.0.0.1:1",
+	}
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	t.Cleanup(s.tellLogs)
 	s.run("backend", "keys", "init", "--dir", s.keys())
 	return s
 }
@@ -223,33 +235,47 @@ func (r *replica) status(path string) int {
 func (s *stage) newCabinet(slots, charged int) *cabinet {
 	s.t.Helper()
 	c := s.enrol(fmt.Sprintf("hb-%04d", len(s.cabinets)+1), slots)
-	require.NoError(s.t, s.world.AddCabinet(c.id, slots))
+	c.build()
 	for n := range charged {
 		serial := s.newBattery()
 		slot := slots - n
 		require.NoError(s.t, s.world.PutInSlot(c.id, slot, world.Battery{Serial: serial, SocPermille: 960}))
 		s.run("backend", "battery", "assign", serial, "--cabinet", c.id, "--slot", fmt.Sprint(slot))
 	}
+	return c
+}
+
+// build puts the cabinet up in the world, with its serial line.
+func (c *cabinet) build() {
+	s := c.stage
+	s.t.Helper()
+	require.NoError(s.t, s.world.AddCabinet(c.id, c.slots))
 	c.device = filepath.Join(c.dir, "usb")
 	var err error
 	c.port, err = pty.Open(c.device)
 	require.NoError(s.t, err)
 	s.t.Cleanup(func() { _ = c.port.Close() })
-	return c
 }
 
 // enrol makes a cabinet's key and tells the backend of it.
 func (s *stage) enrol(id string, slots int) *cabinet {
 	s.t.Helper()
-	c := &cabinet{stage: s, id: id, slots: slots, dir: filepath.Join(s.dir, id)}
+	c := s.prepareAgent(id, slots)
+	s.run("backend", "cabinet", "enrol", "--id", id, "--device-key", c.deviceKeyPub, "--slots", fmt.Sprint(slots),
+		"--station", "Test station", "--street", "Test street")
+	return c
+}
+
+// prepareAgent makes a cabinet's key, and says how its agent is started.
+func (s *stage) prepareAgent(id string, slots int) *cabinet {
+	s.t.Helper()
+	c := &cabinet{stage: s, id: id, slots: slots, baud: 115200, dir: filepath.Join(s.dir, id)}
 	require.NoError(s.t, os.Mkdir(c.dir, 0o700))
 	var key struct {
 		PublicKey string `json:"public_key"`
 	}
 	require.NoError(s.t, json.Unmarshal([]byte(s.run("firmware-agent", "keygen", "--out", c.keyFile())), &key))
 	c.deviceKeyPub = key.PublicKey
-	s.run("backend", "cabinet", "enrol", "--id", id, "--device-key", key.PublicKey, "--slots", fmt.Sprint(slots),
-		"--station", "Test station", "--street", "Test street")
 	address, err := process.FreeAddress("127.0.0.1")
 	require.NoError(s.t, err)
 	c.metrics = "http://" + address + "/metrics"
@@ -275,7 +301,7 @@ func (c *cabinet) startBoards() {
 	c.stage.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	boards, err := board.New(board.Options{
-		World: c.stage.world, Cabinet: c.id, Now: c.stage.now, Wire: board.Wire{Baud: 115200, DeviceTime: 2 * time.Millisecond},
+		World: c.stage.world, Cabinet: c.id, Now: c.stage.now, Wire: board.Wire{Baud: c.baud, DeviceTime: 2 * time.Millisecond},
 		Meter: "ddsu666", ClimateSensor: true,
 	})
 	require.NoError(c.stage.t, err)
@@ -303,12 +329,12 @@ device_key_file: %s
 root_public_key: %s
 key_list_file: %s
 mqtt: {url: %q%s}
-serial: {port: %q, baud: 115200}
+serial: {port: %q, baud: %d}
 board: {kind: slotboard, slots: %d}
 metrics_listen: %s
 screen_listen: %s
 %s`, c.id, filepath.Join(c.dir, "state"), c.keyFile(), strings.TrimSpace(string(root)), filepath.Join(s.keys(), "keys.json"),
-		s.mqttURL, certificates, c.device, c.slots, strings.TrimSuffix(strings.TrimPrefix(c.metrics, "http://"), "/metrics"),
+		s.mqttURL, certificates, c.device, c.baud, c.slots, strings.TrimSuffix(strings.TrimPrefix(c.metrics, "http://"), "/metrics"),
 		strings.TrimPrefix(c.screen, "http://"), c.extraConfig)
 }
 

@@ -133,14 +133,16 @@ func (l *Loop) plan(now time.Duration) job {
 	for n := 1; n <= len(l.slots); n++ {
 		o := &l.slots[n-1]
 		w := wanted[n-1]
+		limited := o.limited && o.limit == w.LimitMA
 		switch {
-		case !w.On || !l.verdict.Power[n-1] || now < o.on.next:
-		case !o.limited || o.limit != w.LimitMA:
+		case !w.On || !l.verdict.Power[n-1]:
+		case limited && l.guard.On(n):
+			o.on = pace{} // it went on: the next time is a first time
+		case now < o.on.next:
+		case !limited:
 			return l.limitSlot(n, w.LimitMA)
-		case !l.guard.On(n):
-			return l.switchSlot(n, true)
 		default:
-			o.on = pace{}
+			return l.switchSlot(n, true)
 		}
 	}
 	return nil
