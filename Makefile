@@ -10,6 +10,11 @@ MODEL       ?= full
 SWAPS       ?= 1000000
 SEED        ?= 1
 SOAKFLAGS   ?=
+AGENT       ?= 500
+BACKEND     ?= 200
+BROKER      ?= 100
+POSTGRES    ?= 50
+KILLFLAGS   ?=
 TESTFLAGS   ?=
 DEMOFLAGS   ?=
 LISTEN      ?=
@@ -28,6 +33,7 @@ help: ## show this
 	@echo 'make lint       gofmt, go vet and golangci-lint $(LINT_VERSION)'
 	@echo 'make fuzz       each fuzz target FUZZTIME (now $(FUZZTIME))'
 	@echo 'make soak       simulated fleets: SWAPS (now $(SWAPS)) swaps from SEED (now $(SEED)), with faults'
+	@echo 'make kill-loop  the real programs, killed: AGENT BACKEND BROKER POSTGRES times (now $(AGENT) $(BACKEND) $(BROKER) $(POSTGRES)) from SEED'
 	@echo 'make bugs       defects built into copies of the sources: each has to be found'
 	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
 	@echo 'make model      the model of the swap, and that each defect in it is found (Spin); MODEL=quick for less'
@@ -64,6 +70,12 @@ test: deps
 .PHONY: soak
 soak: go
 	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestSoak$$' -seed $(SEED) -swaps $(SWAPS) -for 0 $(SOAKFLAGS)
+
+.PHONY: kill-loop
+kill-loop: deps
+	@$(MAKE) --no-print-directory build
+	bin/simulator demo --exit --listen 127.0.0.1:0 --seed $(SEED) --cabinets 6 --riders 30 --swaps 10 --replicas 2 --bad-network \
+		--kill-agents $(AGENT) --kill-backend $(BACKEND) --kill-broker $(BROKER) --kill-postgres $(POSTGRES) $(KILLFLAGS)
 
 .PHONY: bugs
 bugs: go

@@ -25,9 +25,19 @@ type Account struct {
 	Reviews     int      `json:"reviews"`
 }
 
+// Custody is where the books say that a battery is, as `backend audit` prints it.
+type Custody struct {
+	Serial    string `json:"battery_serial"`
+	Holder    string `json:"holder"`
+	RiderID   string `json:"rider_id,omitempty"`
+	CabinetID string `json:"cabinet_id,omitempty"`
+	Slot      int    `json:"slot,omitempty"`
+}
+
 // audit is what `backend audit --json` prints.
 type audit struct {
 	Riders      []Account         `json:"riders"`
+	Batteries   []Custody         `json:"batteries"`
 	Differences []json.RawMessage `json:"differences"`
 	Entries     int64             `json:"entries"`
 	Records     int64             `json:"records"`
@@ -167,6 +177,34 @@ func (s *stage) rows(a audit) []Row {
 			row.Differs = append(row.Differs, "the ledger does not know this rider")
 		}
 		all = append(all, row)
+	}
+	return all
+}
+
+// misplaced lists the batteries of the fleet that are elsewhere than the books
+// say.
+func (s *stage) misplaced(a audit) []string {
+	said := map[string]Custody{}
+	for _, c := range a.Batteries {
+		said[c.Serial] = c
+	}
+	all := []string{}
+	check := func(is Custody) {
+		if !strings.HasPrefix(is.Serial, foreignPrefix) && said[is.Serial] != is {
+			all = append(all, fmt.Sprintf("is %+v, the books say %+v", is, said[is.Serial]))
+		}
+	}
+	for _, r := range s.riders {
+		for _, serial := range s.world.Hands(r.id) {
+			check(Custody{Serial: serial, Holder: "rider", RiderID: r.id})
+		}
+	}
+	for _, c := range s.cabinets {
+		for _, f := range s.world.Facts(s.now(), c.id) {
+			if f.Battery != nil {
+				check(Custody{Serial: f.Battery.Serial, Holder: "slot", CabinetID: c.id, Slot: f.Slot})
+			}
+		}
 	}
 	return all
 }

@@ -171,19 +171,35 @@ func TestOpenedAtBoot(t *testing.T) {
 }
 
 func TestKillsComeFromTheSeed(t *testing.T) {
-	plan := planKills(7, 10, 3, 60)
-	require.Len(t, plan, 13)
-	require.Equal(t, plan, planKills(7, 10, 3, 60))
-	require.NotEqual(t, plan, planKills(8, 10, 3, 60))
-	backends := 0
-	for i, k := range plan {
-		if k.backend {
-			backends++
-		}
-		require.Less(t, k.afterEvents, 60*eventsPerSwap, "the swaps would be over")
-		if i > 0 {
-			require.GreaterOrEqual(t, k.afterEvents, plan[i-1].afterEvents)
-		}
+	o := Options{Seed: 7, Swaps: 60, KillAgents: 10, KillBackend: 3, KillBroker: 2, KillPostgres: 1}
+	plan := planKills(o)
+	require.Len(t, plan, 16)
+	require.Equal(t, plan, planKills(o))
+	times, events := map[killKind]int{}, 0
+	for _, k := range plan {
+		times[k.kind]++
+		events += k.events
+		require.Positive(t, k.events)
 	}
-	require.Equal(t, 3, backends)
+	require.Equal(t, map[killKind]int{killAgents: 10, killBackend: 3, killBroker: 2, killPostgres: 1}, times)
+	require.Less(t, events, 60*eventsPerSwap, "the swaps would be over")
+	o.Seed = 8
+	require.NotEqual(t, plan, planKills(o))
+}
+
+// TestMisplaced: a battery that is elsewhere than the books say is told.
+func TestMisplaced(t *testing.T) {
+	c := newCorner(t)
+	s := &stage{world: c.world, now: func() time.Duration { return c.at }, riders: []person{{id: li}}, cabinets: []*cabinet{{id: "hb-0001"}}}
+	books := audit{Batteries: []Custody{
+		{Serial: "B1", Holder: "rider", RiderID: li}, {Serial: "B2", Holder: "slot", CabinetID: "hb-0001", Slot: 2},
+	}}
+	require.Empty(t, s.misplaced(books))
+	c.put(li, 1, "B1")
+	require.Len(t, s.misplaced(books), 1)
+	books.Batteries[0] = Custody{Serial: "B1", Holder: "slot", CabinetID: "hb-0001", Slot: 3}
+	require.Len(t, s.misplaced(books), 1, "another slot")
+	books.Batteries[0].Slot = 1
+	require.Empty(t, s.misplaced(books))
+	require.Len(t, s.misplaced(audit{}), 2)
 }

@@ -36,7 +36,8 @@ func (s *stage) runUntilStopped(ctx context.Context, in io.Reader, out io.Writer
 
 	riding, stop := context.WithCancel(ctx)
 	defer stop()
-	st := s.openStreet(riding, theirs)
+	st := s.openStreet(riding, theirs, nil)
+	defer st.home()
 	var playing sync.WaitGroup
 	playing.Go(func() { s.play(riding, out, c, yours) })
 	defer playing.Wait()
@@ -159,7 +160,7 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 	fmt.Fprintf(out, "%s\nyour page      %s\n  code         %s\n", code, link, s.code)
 	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
 	s.printStaff(out)
-	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.metrics)
+	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.replicas[0].metrics)
 	for _, c := range s.cabinets {
 		fmt.Fprintf(out, "               http://%s/metrics (%s, its screen: http://%s/)\n", c.metrics, c.id, c.screen)
 	}

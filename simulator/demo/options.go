@@ -22,10 +22,16 @@ type Options struct {
 	Seed       uint64
 	Speed      float64
 	Behaviours []rider.Behaviour
-	// KillAgents and KillBackend are how often the programs are killed, at
-	// moments drawn from the seed.
-	KillAgents, KillBackend int
-	Baud                    int
+	// Replicas is how many backends run; riders are shared out among them.
+	Replicas int
+	// KillAgents, KillBackend, KillBroker and KillPostgres are how often the
+	// programs are killed, at moments drawn from the seed. Riders go on until all
+	// is done.
+	KillAgents, KillBackend, KillBroker, KillPostgres int
+	// BadNetwork lets connections of agents and backends to broker and database
+	// be delayed, cut, half opened and swallowed, at moments drawn from the seed.
+	BadNetwork bool
+	Baud       int
 	// Scenario is trouble at the cabinet of the person before the screen, "" for
 	// none: one of console.Scenarios.
 	Scenario string
@@ -44,6 +50,7 @@ type Options struct {
 const (
 	maxCabinets = 50
 	maxRiders   = 500
+	maxReplicas = 8
 	minSlots    = 4
 )
 
@@ -61,8 +68,8 @@ func (o Options) Check() error {
 	want(o.Swaps >= 0, "--swaps is %d, expected 0 or more", o.Swaps)
 	want(!o.Exit || o.Swaps > 0 && o.Riders > 0, "--exit needs --swaps and --riders above 0")
 	want(o.Speed > 0, "--speed is %g, expected more than 0", o.Speed)
-	want(o.KillAgents >= 0 && o.KillBackend >= 0, "--kill-agents and --kill-backend: expected 0 or more")
-	want(o.Exit || o.KillAgents+o.KillBackend == 0, "--kill-agents and --kill-backend need --exit")
+	want(o.Replicas >= 1 && o.Replicas <= maxReplicas, "--replicas is %d, expected 1 to %d", o.Replicas, maxReplicas)
+	o.checkTrouble(want)
 	if o.Scenario != "" {
 		_, err := console.FindScenario(o.Scenario)
 		want(err == nil, "--scenario: %w", err)
@@ -71,6 +78,32 @@ func (o Options) Check() error {
 	_, _, err := net.SplitHostPort(o.Listen)
 	want(err == nil, "--listen is %q, expected HOST:PORT", o.Listen)
 	return errors.Join(all...)
+}
+
+// checkTrouble says what is wrong with the kills and the network.
+func (o Options) checkTrouble(want func(ok bool, format string, args ...any)) {
+	for _, k := range killKinds() {
+		want(o.kills(k) >= 0, "--kill-%s is %d, expected 0 or more", k, o.kills(k))
+		want(o.Exit || o.kills(k) == 0, "--kill-%s needs --exit", k)
+	}
+	want(o.Exit || !o.BadNetwork, "--bad-network needs --exit")
+	want(o.MQTTURL == "" || o.KillBroker == 0 && !o.BadNetwork, "--mqtt-url does not go with --kill-broker and --bad-network: they want a broker of the demo's own")
+	want(o.DatabaseURL == "" || o.KillPostgres == 0 && !o.BadNetwork, "--database-url does not go with --kill-postgres and --bad-network: they want a database of the demo's own")
+}
+
+// kills is how often programs of a kind are killed.
+func (o Options) kills(k killKind) int {
+	switch k {
+	case killAgents:
+		return o.KillAgents
+	case killBackend:
+		return o.KillBackend
+	case killBroker:
+		return o.KillBroker
+	case killPostgres:
+		return o.KillPostgres
+	}
+	return 0
 }
 
 // chargedPerCabinet is how many of a cabinet's slots hold a charged battery at

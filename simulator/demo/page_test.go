@@ -120,7 +120,7 @@ func TestPhonesAreServedOverTLS(t *testing.T) {
 		fmt.Fprint(rw, r.Host, " ", r.Header.Get("X-Forwarded-Proto"))
 	}))
 	defer backend.Close()
-	s := &stage{url: backend.URL, log: slog.New(slog.DiscardHandler)}
+	s := &stage{replicas: []*replica{{url: backend.URL}}, log: slog.New(slog.DiscardHandler)}
 	public, err := s.servePhones("127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.close()) }()
@@ -159,7 +159,7 @@ func TestNamesOfAKeptDatabase(t *testing.T) {
 }
 
 func TestOptionsSayEveryMistake(t *testing.T) {
-	good := Options{Cabinets: 3, Slots: 12, Riders: 12, Swaps: 60, Exit: true, Speed: 1, Listen: "127.0.0.1:0"}
+	good := Options{Cabinets: 3, Slots: 12, Riders: 12, Swaps: 60, Exit: true, Speed: 1, Replicas: 1, Listen: "127.0.0.1:0"}
 	require.NoError(t, good.Check())
 	for name, spoil := range map[string]func(*Options){
 		"--cabinets":    func(o *Options) { o.Cabinets = 0 },
@@ -169,8 +169,15 @@ func TestOptionsSayEveryMistake(t *testing.T) {
 		"--exit":        func(o *Options) { o.Swaps = 0 },
 		"--speed":       func(o *Options) { o.Speed = 0 },
 		"--kill-agents": func(o *Options) { o.Exit, o.KillAgents = false, 1 },
-		"--scenario":    func(o *Options) { o.Scenario = "earthquake" },
-		"--listen":      func(o *Options) { o.Listen = "8080" },
+		"--kill-broker": func(o *Options) { o.KillBroker = -1 },
+		"--bad-network": func(o *Options) { o.Exit, o.BadNetwork = false, true },
+		"--mqtt-url":    func(o *Options) { o.KillBroker, o.MQTTURL = 1, "tcp://127.0.0.1:1883" },
+		"--database-url": func(o *Options) {
+			o.KillPostgres, o.DatabaseURL = 1, "postgres://localhost/swap"
+		},
+		"--replicas": func(o *Options) { o.Replicas = 0 },
+		"--scenario": func(o *Options) { o.Scenario = "earthquake" },
+		"--listen":   func(o *Options) { o.Listen = "8080" },
 	} {
 		o := good
 		spoil(&o)

@@ -40,7 +40,7 @@ func (s *stage) servePhones(listen string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	target, err := url.Parse(s.url)
+	target, err := url.Parse(s.replicas[0].url)
 	if err != nil {
 		return "", fmt.Errorf("serve phones: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"batteryswap/simulator/proxy"
 )
 
 // Report is what a run that ends by itself prints.
@@ -17,10 +19,17 @@ type Report struct {
 	// Swaps is the number of counted swaps, as riders saw them end.
 	Swaps    int            `json:"swaps"`
 	Outcomes map[string]int `json:"outcomes"`
-	Kills    int            `json:"kills"`
-	Riders   []Row          `json:"riders"`
+	// Kills are how often programs of each kind were killed and started again.
+	Kills         map[killKind]int    `json:"kills"`
+	NetworkFaults map[proxy.Fault]int `json:"network_faults"`
+	// ExactAfter is from the last kill and the last act of a hand until the books
+	// were read and found equal to the world, in seconds.
+	ExactAfter float64 `json:"exact_after_s"`
+	Riders     []Row   `json:"riders"`
 	// DifferingRows are those of Riders that are not equal.
 	DifferingRows []Row `json:"differing_rows"`
+	// Misplaced are batteries that are elsewhere than the books say.
+	Misplaced []string `json:"misplaced"`
 	// DoorsAtBoot are doors that a starting agent opened.
 	DoorsAtBoot []string `json:"doors_at_boot"`
 	// Trouble is what else went wrong.
@@ -34,11 +43,12 @@ type Report struct {
 }
 
 // fill works out the report.
-func (r *Report) fill(s *stage, st *street, rows []Row, books audit, trouble []string, took time.Duration) {
+func (r *Report) fill(s *stage, st *street, found finding, trouble []string, took time.Duration) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	events := s.world.Events(0)
-	r.Swaps, r.Outcomes, r.Riders = st.counted, st.outcomes, rows
+	r.Swaps, r.Outcomes, r.Riders = st.counted, st.outcomes, found.rows
+	r.Misplaced = append([]string{}, found.misplaced...)
 	r.DifferingRows = []Row{}
 	behaviours := s.o.Behaviours
 	for i := range r.Riders {
@@ -55,14 +65,14 @@ func (r *Report) fill(s *stage, st *street, rows []Row, books audit, trouble []s
 	if r.Swaps < s.o.Swaps {
 		r.Trouble = append(r.Trouble, fmt.Sprintf("%d swaps were counted, %d were asked for", r.Swaps, s.o.Swaps))
 	}
-	r.Differences, r.LedgerEntries, r.Records = books.Differences, books.Entries, books.Records
+	r.Differences, r.LedgerEntries, r.Records = found.books.Differences, found.books.Entries, found.books.Records
 	r.Seconds = took.Seconds()
 	slices.Sort(st.whole)
 	if n := len(st.whole); n > 0 {
 		r.SwapSecondsP50 = st.whole[n/2].Seconds()
 	}
-	r.Equal = len(rows) > 0 && len(r.DifferingRows) == 0 && len(r.DoorsAtBoot) == 0 && len(r.Trouble) == 0 &&
-		len(r.Differences) == 0
+	r.Equal = len(found.rows) > 0 && len(r.DifferingRows) == 0 && len(r.DoorsAtBoot) == 0 && len(r.Trouble) == 0 &&
+		len(r.Differences) == 0 && len(r.Misplaced) == 0
 }
 
 // print writes the report for machines or for people.
@@ -83,8 +93,16 @@ func (r *Report) print(out io.Writer, asJSON bool) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%d counted swaps %v, %d kills, %d ledger entries, %d journal records, %.0f s, a swap takes %.1f s (median)\n",
-		r.Swaps, r.Outcomes, r.Kills, r.LedgerEntries, r.Records, r.Seconds, r.SwapSecondsP50)
+	fmt.Fprintf(out, "\n%d counted swaps %v, %d ledger entries, %d journal records, %.0f s, a swap takes %.1f s (median)\n",
+		r.Swaps, r.Outcomes, r.LedgerEntries, r.Records, r.Seconds, r.SwapSecondsP50)
+	for _, kind := range killKinds() {
+		if n := r.Kills[kind]; n > 0 {
+			fmt.Fprintf(out, "%-9s killed %d times\n", kind, n)
+		}
+	}
+	if len(r.NetworkFaults) > 0 {
+		fmt.Fprintf(out, "network   %v\n", r.NetworkFaults)
+	}
 	for _, row := range r.DifferingRows {
 		for _, d := range row.Differs {
 			fmt.Fprintf(out, "DIFFERS %s (%s): %s\n", row.Name, row.RiderID, d)
@@ -93,11 +111,12 @@ func (r *Report) print(out io.Writer, asJSON bool) error {
 	for _, d := range r.Differences {
 		fmt.Fprintf(out, "AUDIT %s\n", d)
 	}
-	for _, d := range append(slices.Clone(r.DoorsAtBoot), r.Trouble...) {
+	for _, d := range slices.Concat(r.Misplaced, r.DoorsAtBoot, r.Trouble) {
 		fmt.Fprintf(out, "WRONG %s\n", d)
 	}
 	if r.Equal {
-		fmt.Fprintln(out, "the world and the ledger are equal, and no door opened at any boot")
+		fmt.Fprintf(out, "the world and the ledger are equal, %.0f s after the last kill and the last hand, and no door opened at any boot\n",
+			r.ExactAfter)
 	}
 	return nil
 }

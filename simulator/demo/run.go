@@ -8,10 +8,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"batteryswap/simulator/process"
+	"batteryswap/simulator/proxy"
 	"batteryswap/simulator/rider"
 	"batteryswap/simulator/world"
 )
@@ -23,7 +25,8 @@ var ErrDiffers = errors.New("the world and the ledger differ")
 // Bounds of a run that ends by itself.
 const (
 	exitTimeout   = 15 * time.Minute
-	settleTimeout = 90 * time.Second // after the last swap, until the books are still
+	settleTimeout = 60 * time.Second // after the last kill and the last hand, until the books are exact
+	killTimeout   = 30 * time.Second // more of exitTimeout for each kill
 	auditEvery    = 2 * time.Second
 	stallTimeout  = 3 * time.Minute // without any event, besides the longest ride: something hangs
 	longestRide   = 25 * time.Minute
@@ -35,9 +38,10 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 	start := time.Now()
 	s := &stage{
 		o: o, tag: runTag(o, start), log: log, now: func() time.Duration { return time.Since(start) },
-		world: world.New(rand.New(rand.NewPCG(o.Seed, 0)), o.Speed),
-		tools: process.Tools{Dir: o.Programs},
-		http:  &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Riders + 1}},
+		world:   world.New(rand.New(rand.NewPCG(o.Seed, 0)), o.Speed),
+		tools:   process.Tools{Dir: o.Programs},
+		http:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Riders + 1}},
+		network: network{strikes: map[proxy.Fault]int{}},
 	}
 	defer func() {
 		s.http.CloseIdleConnections()
@@ -50,7 +54,8 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 		return err
 	}
 	if o.Exit {
-		ctx, cancel := context.WithTimeout(ctx, exitTimeout)
+		kills := len(planKills(o))
+		ctx, cancel := context.WithTimeout(ctx, exitTimeout+time.Duration(kills)*killTimeout)
 		defer cancel()
 		return s.runToTheEnd(ctx, out)
 	}
@@ -60,6 +65,7 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 // street is the riders at work.
 type street struct {
 	stage *stage
+	kills <-chan struct{} // open while there are kills to come; nil: there are none
 
 	mu       sync.Mutex
 	counted  int
@@ -68,20 +74,23 @@ type street struct {
 	gaveUp   []string
 	whole    []time.Duration
 	riders   sync.WaitGroup
+	home     context.CancelFunc // calls off the rides: no swap follows them
 }
 
-// open sends the riders out to these cabinets.
-func (s *stage) openStreet(ctx context.Context, cabinets []string) *street {
-	st := &street{stage: s, outcomes: map[string]int{}}
+// openStreet sends the riders out to these cabinets.
+func (s *stage) openStreet(ctx context.Context, cabinets []string, kills <-chan struct{}) *street {
+	st := &street{stage: s, kills: kills, outcomes: map[string]int{}}
+	resting, home := context.WithCancel(ctx)
+	st.home = home
 	behaviours := s.o.Behaviours
 	for i := range s.o.Riders {
 		r := rider.New(rider.Options{
-			Phone: rider.NewPhone(s.url, s.riders[i].id, s.code, s.http),
+			Phone: rider.NewPhone(s.replicas[i%len(s.replicas)].url, s.riders[i].id, s.code, s.http),
 			World: s.world, Now: s.now, ID: s.riders[i].id, Number: i, Seed: s.o.Seed,
 			Behaviour: behaviours[i%len(behaviours)], Speed: s.o.Speed, Cabinets: cabinets, Screens: s.screens(),
 			Foreign: s.foreign(i, behaviours[i%len(behaviours)]), Log: s.log,
 		})
-		st.riders.Go(func() { st.ride(ctx, r) })
+		st.riders.Go(func() { st.ride(ctx, resting, r) })
 	}
 	return st
 }
@@ -99,9 +108,9 @@ func (s *stage) foreign(i int, b rider.Behaviour) string {
 }
 
 // ride is one rider's day.
-func (st *street) ride(ctx context.Context, r *rider.Rider) {
+func (st *street) ride(ctx, resting context.Context, r *rider.Rider) {
 	for n := 1; ; n++ {
-		r.Ride(ctx, n)
+		r.Ride(resting, n)
 		if !st.begin(ctx) {
 			return
 		}
@@ -120,21 +129,39 @@ func (st *street) ride(ctx context.Context, r *rider.Rider) {
 // beginEvery is how often a rider looks whether another's swap came to nothing.
 const beginEvery = 200 * time.Millisecond
 
-// begin waits for a turn, so that exactly the wanted number of swaps is counted.
-// False: they are done, or ctx has ended.
+// begin waits for a turn, so that exactly the wanted number of swaps is counted,
+// and more only while there are kills to come. False: they are done, or ctx has
+// ended.
 func (st *street) begin(ctx context.Context) bool {
 	turn := false
 	err := process.Until(ctx, beginEvery, "a turn", func() (bool, error) {
 		st.mu.Lock()
 		defer st.mu.Unlock()
 		wanted := st.stage.o.Swaps
-		turn = wanted == 0 || st.counted+st.running < wanted
+		turn = wanted == 0 || st.counted+st.running < wanted || st.killing()
 		if turn {
 			st.running++
 		}
-		return turn || st.counted >= wanted, nil
+		if !turn && st.counted >= wanted {
+			st.home()
+			return true, nil
+		}
+		return turn, nil
 	})
 	return turn && err == nil
+}
+
+// killing reports whether there are kills to come.
+func (st *street) killing() bool {
+	if st.kills == nil {
+		return false
+	}
+	select {
+	case <-st.kills:
+		return false
+	default:
+		return true
+	}
 }
 
 // drop gives a turn back.
@@ -174,10 +201,13 @@ func (s *stage) runToTheEnd(ctx context.Context, out io.Writer) error {
 	}
 	riding, stop := context.WithCancel(ctx)
 	defer stop()
-	st := s.openStreet(riding, all)
-	plan := planKills(s.o.Seed, s.o.KillAgents, s.o.KillBackend, s.o.Swaps)
-	killed := make(chan error, 1)
-	go func() { killed <- s.doKills(riding, plan) }()
+	plan, killer, kills := planKills(s.o), newKiller(s), make(chan struct{})
+	var killErr error
+	go func() {
+		defer close(kills)
+		killErr = s.strike(riding, killer, plan)
+	}()
+	st := s.openStreet(riding, all, kills)
 
 	ended := make(chan struct{})
 	go func() {
@@ -186,18 +216,19 @@ func (s *stage) runToTheEnd(ctx context.Context, out io.Writer) error {
 	}()
 	trouble := s.watch(ctx, ended)
 	stop()
+	st.home()
 	<-ended
-	report := Report{Seed: s.o.Seed, Kills: len(plan)}
-	if err := <-killed; err != nil && !errors.Is(err, context.Canceled) {
-		trouble = append(trouble, err.Error())
-	} else if err != nil {
-		trouble = append(trouble, "the swaps were done before all kills were")
+	<-kills
+	if killErr != nil {
+		trouble = append(trouble, killErr.Error())
 	}
-	rows, books, err := s.settle(ctx)
-	if err != nil {
-		trouble = append(trouble, err.Error())
+	last := max(killer.last, lastHand(s.world.Events(0)))
+	found := s.settle(ctx, last+settleTimeout)
+	if found.err != nil {
+		trouble = append(trouble, found.err.Error())
 	}
-	report.fill(s, st, rows, books, trouble, s.now()-began)
+	report := Report{Seed: s.o.Seed, Kills: killer.done, NetworkFaults: s.network.strikes, ExactAfter: (found.at - last).Seconds()}
+	report.fill(s, st, found, trouble, s.now()-began)
 	if err := report.print(out, s.o.JSON); err != nil {
 		return err
 	}
@@ -205,6 +236,26 @@ func (s *stage) runToTheEnd(ctx context.Context, out io.Writer) error {
 		return ErrDiffers
 	}
 	return nil
+}
+
+// strike kills as planned, while the network misbehaves if it is to.
+func (s *stage) strike(ctx context.Context, k *killer, plan []kill) error {
+	stormy, calm := context.WithCancel(ctx)
+	var storm sync.WaitGroup
+	storm.Go(func() { s.network.misbehave(stormy, s.o.Seed) })
+	defer storm.Wait()
+	defer calm()
+	return k.run(ctx, plan)
+}
+
+// lastHand is when hands last touched a door or a battery.
+func lastHand(events []world.Event) time.Duration {
+	for _, e := range slices.Backward(events) {
+		if e.Person != "" && e.Kind.Physical() {
+			return e.At
+		}
+	}
+	return 0
 }
 
 // watch waits for the riders' end. It says what went wrong on the way: a
@@ -236,34 +287,55 @@ func (s *stage) watch(ctx context.Context, ended <-chan struct{}) []string {
 }
 
 func (s *stage) programs() []*process.Program {
-	all := []*process.Program{s.backend}
+	var all []*process.Program
+	for _, p := range []*process.Program{s.database, s.broker} {
+		if p != nil {
+			all = append(all, p)
+		}
+	}
+	for _, r := range s.replicas {
+		all = append(all, r.Program)
+	}
 	for _, c := range s.cabinets {
 		all = append(all, c.agent)
 	}
 	return all
 }
 
-// settle reads the books until they are equal to the world, or do not become so.
-func (s *stage) settle(ctx context.Context) (rows []Row, books audit, err error) {
-	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+// finding is the books beside the world.
+type finding struct {
+	books     audit
+	rows      []Row
+	misplaced []string
+	at        time.Duration // when they were read
+	err       error         // they do not become equal
+}
+
+func (f finding) equal() bool {
+	for _, r := range f.rows {
+		if len(r.Differs) > 0 {
+			return false
+		}
+	}
+	return len(f.misplaced) == 0 && len(f.books.Differences) == 0
+}
+
+// settle reads the books until they are equal to the world, or until they have
+// not become so in time.
+func (s *stage) settle(ctx context.Context, until time.Duration) (found finding) {
+	ctx, cancel := context.WithTimeout(ctx, until-s.now())
 	defer cancel()
 	var last error
-	err = process.Until(ctx, auditEvery, "the books do not become equal to the world", func() (bool, error) {
-		var fresh audit
-		if fresh, last = s.readBooks(ctx); last != nil {
-			return false, nil
+	err := process.Until(ctx, auditEvery, "the books do not become equal to the world", func() (bool, error) {
+		books, err := s.readBooks(ctx)
+		if last = err; err != nil {
+			return false, nil // a read that is cut off does not hide the one before
 		}
-		books = fresh // a read that is cut off does not hide the one before
-		rows = s.rows(books)
-		for _, r := range rows {
-			if len(r.Differs) > 0 {
-				return false, nil
-			}
-		}
-		return len(books.Differences) == 0, nil
+		found = finding{books: books, rows: s.rows(books), misplaced: s.misplaced(books), at: s.now()}
+		return found.equal(), nil
 	})
-	if err != nil && last != nil {
-		err = errors.Join(err, last)
+	if err != nil {
+		found.err = errors.Join(err, last)
 	}
-	return rows, books, err
+	return found
 }

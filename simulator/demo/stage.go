@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,7 +17,6 @@ import (
 	"time"
 
 	"batteryswap/simulator/board"
-	"batteryswap/simulator/broker"
 	"batteryswap/simulator/process"
 	"batteryswap/simulator/pty"
 	"batteryswap/simulator/world"
@@ -35,15 +32,18 @@ type stage struct {
 	world    *world.World
 	now      func() time.Duration
 	tools    process.Tools
-	backend  *process.Program
-	url      string // of the backend, for simulated riders
-	public   string // of the same, for phones
-	metrics  string // of the backend
+	replicas []*replica
+	public   string // where phones find the first replica
 	code     string // with which riders sign in
 	cabinets []*cabinet
 	riders   []person
 	staff    []member
 	http     *http.Client
+
+	database, broker               *process.Program // nil: not ours to kill
+	killingDatabase, killingBroker sync.Mutex
+	databaseURL, brokerAddress     string
+	network                        network
 
 	closers []func() error // run last to first
 	boards  sync.WaitGroup
@@ -57,6 +57,7 @@ type cabinet struct {
 	agent   *process.Program
 	metrics string
 	screen  string // of the cabinet's own page
+	killing sync.Mutex
 }
 
 // person is a rider of the fleet.
@@ -101,7 +102,7 @@ func (s *stage) build(ctx context.Context) error {
 		{"put up cabinets", s.putUpCabinets},
 		{"add riders", s.addRiders},
 		{"add staff", s.addStaff},
-		{"start the backend", s.startBackend},
+		{"start the backend", s.startReplicas},
 		{"start the agents", s.startAgents},
 	} {
 		s.log.Debug(step.what)
@@ -134,46 +135,6 @@ func (s *stage) makeFolder(context.Context) error {
 	s.onClose(func() error { return os.RemoveAll(dir) })
 	// The database's own user must get through to its folder.
 	return os.Chmod(dir, 0o711)
-}
-
-func (s *stage) startDatabase(ctx context.Context) error {
-	url := s.o.DatabaseURL
-	if url == "" {
-		server, made, err := process.StartPostgres(ctx, filepath.Join(s.dir, "database"), filepath.Join(s.dir, "postgres.log"))
-		if err != nil {
-			return err
-		}
-		s.onClose(func() error {
-			server.Stop()
-			return os.RemoveAll(filepath.Join(s.dir, "database"))
-		})
-		url = made
-	}
-	s.tools.Env = append(s.tools.Env, "DATABASE_URL="+url)
-	return nil
-}
-
-func (s *stage) startBroker(context.Context) error {
-	url := s.o.MQTTURL
-	if url == "" {
-		b, err := broker.Start()
-		if err != nil {
-			return err
-		}
-		s.onClose(b.Stop)
-		url = b.URL()
-	}
-	s.tools.Env = append(s.tools.Env, "MQTT_URL="+url)
-	return nil
-}
-
-func (s *stage) mqttURL() string {
-	for _, e := range s.tools.Env {
-		if url, ok := strings.CutPrefix(e, "MQTT_URL="); ok {
-			return url
-		}
-	}
-	return ""
 }
 
 func (s *stage) keys() string { return filepath.Join(s.dir, "keys") }
@@ -291,8 +252,12 @@ func (s *stage) enrol(ctx context.Context, c *cabinet) error {
 	if c.screen, err = process.FreeAddress("127.0.0.1"); err != nil {
 		return err
 	}
+	mqttURL, err := s.brokerLine()
+	if err != nil {
+		return err
+	}
 	config := fmt.Sprintf(agentConfig, c.id, filepath.Join(c.dir, "state"), keyFile, strings.TrimSpace(string(root)),
-		filepath.Join(s.keys(), "keys.json"), s.mqttURL(), link, s.o.Baud, s.o.Slots,
+		filepath.Join(s.keys(), "keys.json"), mqttURL, link, s.o.Baud, s.o.Slots,
 		board.MeterUnit, board.ClimateUnit, pulsesInAnHour, c.metrics, c.screen)
 	return os.WriteFile(filepath.Join(c.dir, "agent.yaml"), []byte(config), 0o600)
 }
@@ -379,68 +344,11 @@ func (s *stage) addRiders(ctx context.Context) error {
 	return nil
 }
 
-// startBackend starts `backend serve` and waits until it is ready.
-func (s *stage) startBackend(ctx context.Context) error {
-	listen, err := s.listenAddress()
-	if err != nil {
-		return err
-	}
-	s.url = "http://" + listen
-	s.public = s.url
-	if !loopback(s.o.Listen) {
-		if s.public, err = s.servePhones(s.o.Listen); err != nil {
-			return err
-		}
-	}
-	if s.metrics, err = process.FreeAddress("127.0.0.1"); err != nil {
-		return err
-	}
-	s.code = fmt.Sprintf("%06d", rand.New(rand.NewPCG(s.o.Seed, 1)).IntN(1_000_000))
-	s.backend = &process.Program{
-		Name: "backend", Path: s.tools.Path("backend"), Env: append(s.tools.Env, "SWAP_RIDER_CODE="+s.code),
-		Log: filepath.Join(s.dir, "backend.log"), Ending: syscall.SIGTERM,
-		Args: []string{
-			"serve", "--key-dir", s.keys(), "--listen", listen, "--metrics-listen", s.metrics, "--public-url", s.public,
-		},
-	}
-	if err := s.backend.Start(); err != nil {
-		return err
-	}
-	s.onClose(func() error { s.backend.Stop(); return nil })
-	s.world.Note(world.Event{At: s.now(), Kind: world.BackendStarted})
-	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
-	defer cancel()
-	return process.Until(ctx, 100*time.Millisecond, "the backend is not ready", func() (bool, error) {
-		if err := s.backend.Alone(); err != nil {
-			return false, err
-		}
-		return s.get(ctx, "/readyz", nil) == nil, nil
-	})
-}
-
-// listenAddress takes the wanted address, or a free port of its host when the
-// wanted one is taken or 0. The backend itself is never reached from elsewhere.
-func (s *stage) listenAddress() (string, error) {
-	if !loopback(s.o.Listen) {
-		return process.FreeAddress("127.0.0.1")
-	}
-	l, err := net.Listen("tcp", s.o.Listen)
-	if err != nil {
-		host, _, splitErr := net.SplitHostPort(s.o.Listen)
-		if splitErr != nil || !errors.Is(err, syscall.EADDRINUSE) {
-			return "", fmt.Errorf("listen on %s: %w", s.o.Listen, err)
-		}
-		return process.FreeAddress(host)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
-}
-
-// get reads a page of the backend.
-func (s *stage) get(ctx context.Context, path string, into any) error {
+// get reads a page of a replica.
+func (s *stage) get(ctx context.Context, r *replica, path string, into any) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+path, nil)
 	if err != nil {
 		return err
 	}
@@ -512,7 +420,7 @@ func (s *stage) allHeard(ctx context.Context) bool {
 			Empty     int  `json:"empty"`
 		}
 		// All of it: a cabinet that has just started does not know its doors yet.
-		err := s.get(ctx, "/api/v1/cabinets/"+c.id, &heard)
+		err := s.get(ctx, s.replicas[0], "/api/v1/cabinets/"+c.id, &heard)
 		charged := s.o.chargedPerCabinet()
 		if err != nil || !heard.Reachable || heard.Charged < charged || heard.Empty < s.o.Slots-charged {
 			return false

@@ -101,6 +101,15 @@ func (p *Program) Alone() error {
 // Kill ends the program at once, as a power cut does, and waits for it.
 func (p *Program) Kill() { p.end(syscall.SIGKILL, stopTimeout) }
 
+// Abort ends PostgreSQL as `pg_ctl stop -m immediate` does: every session at once,
+// nothing written that was not, so that the next start recovers. It waits, and
+// kills a server that does not end.
+func (p *Program) Abort() {
+	if !p.end(syscall.SIGQUIT, stopTimeout) {
+		p.Kill()
+	}
+}
+
 // Stop asks the program to end, waits, and kills it if it does not.
 func (p *Program) Stop() {
 	ending := p.Ending

@@ -19,6 +19,7 @@ const AuditLock = 0x5357_4155 // "SWAU"
 // Report is what an audit found. An empty Differences is the proof.
 type Report struct {
 	Riders      []RiderReport    `json:"riders"`
+	Batteries   []BatteryReport  `json:"batteries"`
 	Differences []Difference     `json:"differences"`
 	Entries     int64            `json:"entries"`  // ledger entries examined
 	Records     int64            `json:"records"`  // journal records folded again
@@ -40,6 +41,15 @@ type RiderReport struct {
 	Batteries   []protocol.BatterySerial `json:"batteries"`    // in the rider's custody
 	OpenSwaps   []protocol.SwapID        `json:"open_swaps"`
 	Reviews     int                      `json:"reviews"` // open
+}
+
+// BatteryReport is where the books say that a battery is.
+type BatteryReport struct {
+	BatterySerial protocol.BatterySerial `json:"battery_serial"`
+	Holder        swap.Holder            `json:"holder"`
+	RiderID       swap.RiderID           `json:"rider_id,omitempty"`
+	CabinetID     protocol.CabinetID     `json:"cabinet_id,omitempty"`
+	Slot          int                    `json:"slot,omitempty"`
 }
 
 // Difference is one figure of the books that the ledger, or the cabinets' own
@@ -72,7 +82,7 @@ func audited() []string {
 // moment of the books, and writes nothing.
 func (s *Store) Audit(ctx context.Context) (Report, error) {
 	began := time.Now()
-	rep := Report{Differences: []Difference{}, Riders: []RiderReport{}, Examined: map[string]int64{}, BeganAt: began.UTC().Truncate(time.Microsecond)}
+	rep := Report{Differences: []Difference{}, Riders: []RiderReport{}, Batteries: []BatteryReport{}, Examined: map[string]int64{}, BeganAt: began.UTC().Truncate(time.Microsecond)}
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// A nightly pass over everything: the planner may look at the tables.
 		if _, err := tx.Exec(ctx, `SET LOCAL plan_cache_mode = auto`); err != nil {
@@ -98,7 +108,10 @@ func (s *Store) Audit(ctx context.Context) (Report, error) {
 			return err
 		}
 		var err error
-		rep.Riders, err = riderReports(ctx, tx)
+		if rep.Riders, err = riderReports(ctx, tx); err != nil {
+			return err
+		}
+		rep.Batteries, err = batteryReports(ctx, tx)
 		return err
 	})
 	if err != nil {
@@ -198,6 +211,22 @@ func riderReports(ctx context.Context, tx pgx.Tx) ([]RiderReport, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("riders: %w", err)
+	}
+	return out, nil
+}
+
+func batteryReports(ctx context.Context, tx pgx.Tx) ([]BatteryReport, error) {
+	rows, err := tx.Query(ctx, `SELECT battery_serial, holder, coalesce(rider_id::text, ''), coalesce(cabinet_id, ''), coalesce(slot, 0)
+		FROM battery ORDER BY battery_serial`)
+	if err != nil {
+		return nil, fmt.Errorf("batteries: %w", err)
+	}
+	out, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (BatteryReport, error) {
+		var x BatteryReport
+		return x, row.Scan(&x.BatterySerial, &x.Holder, &x.RiderID, &x.CabinetID, &x.Slot)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("batteries: %w", err)
 	}
 	return out, nil
 }
