@@ -5,6 +5,8 @@ RACE        ?=
 # A number of runs, not a time: at the end of a time the fuzzing engine now and
 # then takes its own deadline for a finding (golang.org/issue/75804).
 FUZZTIME    ?= 100000x
+# One run of the swap machine's target is two whole swaps.
+FUZZSWAPS   ?= 2000x
 BENCHTIME   ?= 1s
 MODEL       ?= full
 SWAPS       ?= 1000000
@@ -31,7 +33,7 @@ help: ## show this
 	@echo 'make build      the three programs into bin/'
 	@echo 'make deps       install what is missing beside Go (the others do this themselves)'
 	@echo 'make lint       gofmt, go vet and golangci-lint $(LINT_VERSION)'
-	@echo 'make fuzz       each fuzz target FUZZTIME (now $(FUZZTIME))'
+	@echo 'make fuzz       each fuzz target FUZZTIME (now $(FUZZTIME)), swaps FUZZSWAPS (now $(FUZZSWAPS))'
 	@echo 'make soak       simulated fleets: SWAPS (now $(SWAPS)) swaps from SEED (now $(SEED)), with faults'
 	@echo 'make kill-loop  the real programs, killed: AGENT BACKEND BROKER POSTGRES times (now $(AGENT) $(BACKEND) $(BROKER) $(POSTGRES)) from SEED'
 	@echo 'make bugs       defects built into copies of the sources: each has to be found'
@@ -102,7 +104,8 @@ fuzz: go
 	@set -e; grep -rn --include='*_test.go' -o '^func Fuzz[A-Za-z0-9_]*' firmware-agent backend protocol simulator | \
 	sed -E 's|/[^/]*:[0-9]+:func | |' | while read -r package target; do \
 		echo "fuzz $$package $$target"; \
-		$(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) </dev/null; \
+		runs=$(FUZZTIME); if [ $$target = FuzzMachine ]; then runs=$(FUZZSWAPS); fi; \
+		$(GO) test ./$$package -run '^$$' -fuzz "^$$target\$$" -fuzztime $$runs -fuzzminimizetime 100x </dev/null; \
 	done
 
 .PHONY: bench

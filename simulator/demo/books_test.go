@@ -153,6 +153,18 @@ func TestOpenedAtBoot(t *testing.T) {
 		c.take(li, 2)
 		require.Len(t, openedAtBoot(c.world.Events(0)), 1)
 	})
+	t.Run("the answer was lost", func(t *testing.T) {
+		c := newCorner(t)
+		start(c)
+		c.scan(li, answerNone)
+		start(c)
+		c.put(li, 1, "B1")
+		require.Empty(t, openedAtBoot(c.world.Events(0)))
+		c.at += lostAnswer
+		start(c)
+		c.take(li, 2)
+		require.Len(t, openedAtBoot(c.world.Events(0)), 1, "but long before the boot")
+	})
 	t.Run("granted after the boot", func(t *testing.T) {
 		c := newCorner(t)
 		start(c)

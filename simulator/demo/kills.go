@@ -41,7 +41,7 @@ const (
 	eventsPerSwap = 8
 	// killPatience is how long a kill waits for events: with a program down that
 	// all need, there are none.
-	killPatience = 4 * time.Second
+	killPatience = 3 * time.Second
 	// killEvery is how often the world is looked at for the next moment.
 	killEvery = 20 * time.Millisecond
 )
@@ -61,7 +61,7 @@ func planKills(o Options) []kill {
 	apart := min(max(eventsPerSwap, o.Swaps*eventsPerSwap/(len(all)+1)), 2*eventsPerSwap)
 	for i := range all {
 		all[i].events = 1 + r.IntN(apart)
-		all[i].delay = time.Duration(r.IntN(1500)) * time.Millisecond
+		all[i].delay = time.Duration(r.IntN(1000)) * time.Millisecond
 		all[i].down = time.Duration(200+r.IntN(1800)) * time.Millisecond
 		all[i].pick = r.IntN(1 << 16)
 	}

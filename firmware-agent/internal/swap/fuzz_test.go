@@ -1,0 +1,47 @@
+package swap
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// tape is a source of chance that plays what it was given, and is a generator
+// once that has ended.
+type tape struct {
+	given []byte
+	after *rand.PCG
+}
+
+// Uint64 repeats two bytes of the tape in all of its bits.
+func (t *tape) Uint64() uint64 {
+	if len(t.given) < 2 {
+		return t.after.Uint64()
+	}
+	v := uint64(binary.LittleEndian.Uint16(t.given))
+	t.given = t.given[2:]
+	return v | v<<16 | v<<32 | v<<48
+}
+
+// FuzzMachine walks a cabinet through swaps in which the input decides what
+// happens next: commands, their order and their repetition, the rider's hands,
+// sensors, failed pulses, power cuts and a flash that lies. Every invariant holds.
+func FuzzMachine(f *testing.F) {
+	for seed := uint64(1); seed <= 8; seed++ {
+		r, given := rand.New(rand.NewPCG(seed, 2)), []byte{}
+		for range 600 {
+			given = binary.LittleEndian.AppendUint16(given, uint16(r.Uint32()))
+		}
+		f.Add(given)
+	}
+	f.Fuzz(func(t *testing.T, given []byte) {
+		w := newWalker(t, 1)
+		w.rnd = rand.New(&tape{given: given, after: rand.NewPCG(1, 1)})
+		for n := 1; n <= 2; n++ {
+			w.one(n)
+		}
+		require.False(t, t.Failed())
+	})
+}
