@@ -326,6 +326,34 @@ func TestFailure18SensorsContradict(t *testing.T) {
 	require.Equal(t, []protocol.Outcome{protocol.OutcomeDepositedOwed, protocol.OutcomeNoDeposit}, c.Explanations)
 }
 
+// TestFailure09SlotHoldsABattery: a slot that was proposed as empty holds a
+// battery. Found before the door opens, the next slot is used; come to light
+// behind the open door, it is nobody's deposit and stays held.
+func TestFailure09SlotHoldsABattery(t *testing.T) {
+	r := usual(t)
+	p := r.prepare(1, protocol.KindSwap).(protocol.Prepared)
+	r.box(1).in = flat("X9")
+	r.event(r.grantOf(p, protocol.KindSwap, "R1"))
+	require.Equal(t, 2, r.deposit(flat("R1")))
+	r.take(protocol.PurposeDispense)
+	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
+	require.Equal(t, protocol.BatterySerial("X9"), r.box(1).in.serial)
+	for _, i := range records[protocol.Intent](r) {
+		require.NotEqual(t, 1, i.Slot)
+	}
+
+	r = usual(t)
+	r.start(1, protocol.KindSwap)
+	r.deposit(flat("X9"))
+	r.shut(r.opened(protocol.PurposeReturn))
+	c := r.closed()
+	require.Equal(t, protocol.OutcomeReview, c.Outcome)
+	require.Zero(t, r.intents(protocol.PurposeDispense), "nothing for what the rider did not bring")
+	require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, 1))
+	next := r.prepare(2, protocol.KindSwap).(protocol.Prepared)
+	require.NotContains(t, next.DepositSlots, 1)
+}
+
 func TestFailure19DispenseDoorJams(t *testing.T) {
 	r := usual(t)
 	r.box(3).jam = jammed
