@@ -353,3 +353,25 @@ func TestSlotOutReachesTheCabinet(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAsksForAFreshCode (T16): what cannot be undone, gives a person away, or
+// makes somebody able to sign in.
+func TestWhatAsksForAFreshCode(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	var fresh []string
+	for _, r := range o.web.Routes() {
+		if r.Fresh {
+			require.Equal(t, http.MethodPost, r.Method, r.Path)
+			fresh = append(fresh, r.Path)
+		}
+	}
+	for _, path := range []string{
+		"/staff/cabinets", "/staff/cabinets/{cabinet_id}/replace", "/staff/cabinets/{cabinet_id}/epoch", "/staff/cabinets/{cabinet_id}/retire",
+		"/staff/riders/{rider_id}/reveal", "/staff/riders/{rider_id}/code", "/staff/riders/{rider_id}/credit",
+		"/staff/accounts", "/staff/accounts/{login}", "/staff/tokens", "/staff/tokens/{name}/revoke",
+		"/staff/me/password", "/staff/me/recovery-codes",
+	} {
+		require.Contains(t, fresh, path)
+	}
+}

@@ -94,7 +94,7 @@ func openPhone(t *testing.T, r *replica, language string, script bool) *phonePag
 }
 
 // browserBound is how long one browser may take for its test.
-const browserBound = 4 * time.Minute
+const browserBound = 8 * time.Minute
 
 // openBrowser starts a browser with an empty memory; the context is its tab.
 func openBrowser(t *testing.T, width, height int) context.Context {

@@ -54,6 +54,7 @@ func TestConsole(t *testing.T) {
 		d.recall(news.taken)
 		d.comesInRecalled()
 		d.wrongSheet()
+		d.ownAccount()
 		d.look()
 		d.lostSession()
 	})
@@ -273,7 +274,7 @@ func (d *desk) wrongSheet() {
 	}
 	number := func(key string, n int) string { return strings.ReplaceAll(d.words[key], "{n}", fmt.Sprint(n)) }
 	give("wrong.csv", "battery_serial,type\nNEW-1,60V20Ah\n,60V20Ah\nNEW-2,60V20Ah\nNEW-1,60V20Ah\n", "button.go")
-	d.says(number("import.mistakes", 2), d.words["nothing_done"])
+	d.says(number("import.mistakes", 2), d.words["nothing_done"], strings.ReplaceAll(d.words["sheet.twice"], "{x}", "2"))
 	d.see("import-mistakes")
 	d.open("/staff/batteries/NEW-2")
 	d.says(d.words["notfound"])
@@ -288,6 +289,29 @@ func (d *desk) wrongSheet() {
 	d.see("imported")
 	d.open("/staff/batteries/NEW-2")
 	d.says(d.words["holder.staff"])
+}
+
+// ownAccount changes the own password and makes new recovery codes.
+func (d *desk) ownAccount() {
+	password := "another long password"
+	change := func(old string) {
+		d.open("/staff/me")
+		d.tap("#password summary")
+		d.fill("#password input[name=old]", old)
+		d.fill("#password input[name=new]", password)
+		d.fill("#password input[name=again]", password)
+		d.tap("#password button.go")
+	}
+	change("a wrong old password")
+	d.says(d.words["no.password"], d.words["nothing_done"])
+	d.see("password-wrong")
+	change(d.password)
+	d.says(d.words["done.password"])
+	d.password = password
+	d.tap("#codes summary")
+	d.tap("#codes button.go")
+	d.says(d.words["me.codes.once"])
+	d.see("recovery-codes")
 }
 
 // lostSession is signed out elsewhere while a form is filled in: it is told, and

@@ -63,6 +63,7 @@ func TestConsoleHasATextForEverything(t *testing.T) {
 	}
 	add("origin.", string(swap.OriginSwap), string(swap.OriginStaff), string(swap.OriginReview))
 	add("credit.", string(swap.CreditOpen), string(swap.CreditReserved), string(swap.CreditSpent), string(swap.CreditSettled))
+	add("sheet.", staff.SheetCodes()...)
 	add("mark.", staff.Flagged, staff.Recalled, staff.Gone)
 	add("fault.", "door", "battery", "screen", "other")
 	add("door.", "open", "shut")
