@@ -11,7 +11,7 @@ import (
 // clearAlarm clears latched safety alarms on site. SLOT is a slot's number, 0 for
 // the cabinet, or all.
 func clearAlarm(s shell) error {
-	slot := -1
+	slot := agent.EverySlot
 	if s.arg != "all" {
 		n, err := strconv.Atoi(s.arg)
 		if err != nil || n < 0 || n > protocol.MaxSlots {
@@ -19,7 +19,7 @@ func clearAlarm(s shell) error {
 		}
 		slot = n
 	}
-	cleared, refused, err := agent.ClearAlarms(s.config, slot, "")
+	cleared, refused, err := agent.ClearAlarms(s.config, slot)
 	if err != nil {
 		return wrongConfig(err)
 	}

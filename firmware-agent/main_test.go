@@ -106,6 +106,9 @@ func TestWrongUsage(t *testing.T) {
 		"journal print /no/such":      "no such file or directory",
 		"run --speed 9":               "flag provided but not defined: -speed",
 		"keygen":                      "want --out",
+		"clear-alarm":                 "want SLOT|all",
+		"clear-alarm door":            `"door": want a slot's number, 0 for the cabinet, or all`,
+		"clear-alarm 65":              "want a slot's number",
 		"keygen --config x":           "keygen takes no --config",
 		"run --log-format xml":        "want json or text",
 		"run --log-level loud":        "want debug, info, warn or error",
@@ -118,6 +121,14 @@ func TestWrongUsage(t *testing.T) {
 		require.Contains(t, errout, want, args)
 		require.True(t, strings.HasPrefix(errout, "firmware-agent: "), args)
 	}
+}
+
+func TestClearAlarmNeedsARunningAgent(t *testing.T) {
+	_, file := place(t)
+	status, out, errout := try(t, nil, "clear-alarm", "all", "--config", file)
+	require.Equal(t, 1, status)
+	require.Empty(t, out)
+	require.Contains(t, errout, "ask the agent, which must run: ")
 }
 
 func TestCheckConfig(t *testing.T) {

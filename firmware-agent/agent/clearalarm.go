@@ -19,16 +19,24 @@ import (
 // The door for who stands at the cabinet: a socket that only the agent's own
 // user, and root, can reach. It clears safety alarms and does nothing else.
 const (
-	siteSocket  = "agent.sock"
-	siteTime    = 5 * time.Second
-	maxSiteLine = 256
+	siteSocket = "agent.sock"
+	// siteTime is what reading a request may take, what clearing may take, and what
+	// the answer may take.
+	siteTime = 5 * time.Second
+	// siteAgain and siteSeldom bound the pause after a connection that could not be
+	// accepted: it doubles from one to the other.
+	siteAgain  = 100 * time.Millisecond
+	siteSeldom = 10 * time.Second
+	// maxSiteLine bounds a request, maxSiteReply an answer: a line for each alarm
+	// that there can be.
+	maxSiteLine  = 256
+	maxSiteReply = 64 << 10
 )
 
-// siteRequest asks to clear one alarm; no kind is all of a slot, or of the whole
-// cabinet when the slot is -1.
+// siteRequest asks to clear the alarms of a slot, of the cabinet (0), or of
+// EverySlot.
 type siteRequest struct {
-	Kind protocol.AlarmKind `json:"kind,omitempty"`
-	Slot int                `json:"slot"`
+	Slot int `json:"slot"`
 }
 
 // siteReply is what came of it.
@@ -37,8 +45,8 @@ type siteReply struct {
 	Refused []string `json:"refused,omitempty"`
 }
 
-// everySlot asks for the alarms of all slots and of the cabinet.
-const everySlot = -1
+// EverySlot stands for all slots and the cabinet.
+const EverySlot = -1
 
 func (a *Agent) startSite() error {
 	path := filepath.Join(a.c.StateDir, siteSocket)
@@ -54,29 +62,40 @@ func (a *Agent) startSite() error {
 		a.o.Log.Warn("alarms cannot be cleared on site", "err", err)
 		return nil
 	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			a.serveSite(c)
-		}
-	}()
-	a.push("site socket", func() error {
-		err := l.Close()
-		<-ended
-		return err
-	})
+	a.goes("site socket", func(ctx context.Context) { a.acceptSite(ctx, l) })
+	a.push("site listener", l.Close) // first: Accept waits for no context
 	return nil
+}
+
+// acceptSite answers until ctx ends and the listener is closed.
+func (a *Agent) acceptSite(ctx context.Context, l net.Listener) {
+	var pause time.Duration
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			a.serveSite(c)
+			continue
+		case errors.Is(err, net.ErrClosed):
+			return
+		case pause == 0:
+			a.o.Log.Warn("nobody can clear alarms on site for now", "err", err)
+		}
+		pause = min(max(2*pause, siteAgain), siteSeldom)
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
 }
 
 // serveSite answers one request; one at a time is enough for one key.
 func (a *Agent) serveSite(c net.Conn) {
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(siteTime)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(siteTime)); err != nil {
 		return
 	}
 	var q siteRequest
@@ -85,6 +104,9 @@ func (a *Agent) serveSite(c net.Conn) {
 		reply.Refused = []string{fmt.Sprintf("request: %v", err)}
 	} else {
 		reply = a.clearAlarms(q)
+	}
+	if err := c.SetWriteDeadline(time.Now().Add(siteTime)); err != nil {
+		return
 	}
 	if err := json.NewEncoder(c).Encode(reply); err != nil {
 		a.o.Log.Debug("site socket", "err", err)
@@ -100,7 +122,7 @@ func (a *Agent) clearAlarms(q siteRequest) siteReply {
 		return reply
 	}
 	for _, on := range a.safety.State().Alarms {
-		if (q.Slot != everySlot && on.Slot != q.Slot) || (q.Kind != "" && on.Kind != q.Kind) || on.Kind == protocol.AlarmSupply {
+		if (q.Slot != EverySlot && on.Slot != q.Slot) || on.Kind == protocol.AlarmSupply {
 			continue
 		}
 		name := alarmName(on)
@@ -111,7 +133,7 @@ func (a *Agent) clearAlarms(q siteRequest) siteReply {
 		reply.Cleared = append(reply.Cleared, name)
 	}
 	if len(reply.Cleared)+len(reply.Refused) == 0 {
-		reply.Refused = append(reply.Refused, "no such alarm is latched")
+		reply.Refused = append(reply.Refused, charging.ErrNotOn.Error())
 	}
 	return reply
 }
@@ -124,10 +146,10 @@ func alarmName(a charging.Alarm) string {
 }
 
 // ClearAlarms asks the agent that runs with this configuration to clear latched
-// safety alarms: of one slot, of the cabinet (0), or all (-1); of one kind, or of
-// all (""). The agent demands the maintenance key. It gives what was cleared and
-// what was not; an error is that the agent cannot be asked.
-func ClearAlarms(configFile string, slotNumber int, kind protocol.AlarmKind) (cleared, refused []string, err error) {
+// safety alarms: of one slot, of the cabinet (0), or of EverySlot. The agent demands
+// the maintenance key. It gives what was cleared and what was not; an error is that
+// the agent cannot be asked.
+func ClearAlarms(configFile string, slotNumber int) (cleared, refused []string, err error) {
 	cfg, err := config.Load(configFile)
 	if err != nil {
 		return nil, nil, err
@@ -137,14 +159,14 @@ func ClearAlarms(configFile string, slotNumber int, kind protocol.AlarmKind) (cl
 		return nil, nil, fmt.Errorf("ask the agent, which must run: %w", err)
 	}
 	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(2 * siteTime)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(3 * siteTime)); err != nil {
 		return nil, nil, fmt.Errorf("ask the agent: %w", err)
 	}
 	var reply siteReply
-	if err := json.NewEncoder(c).Encode(siteRequest{Kind: kind, Slot: slotNumber}); err != nil {
+	if err := json.NewEncoder(c).Encode(siteRequest{Slot: slotNumber}); err != nil {
 		return nil, nil, fmt.Errorf("ask the agent: %w", err)
 	}
-	if err := json.NewDecoder(c).Decode(&reply); err != nil {
+	if err := json.NewDecoder(io.LimitReader(c, maxSiteReply)).Decode(&reply); err != nil {
 		return nil, nil, fmt.Errorf("ask the agent: %w", err)
 	}
 	return reply.Cleared, reply.Refused, nil

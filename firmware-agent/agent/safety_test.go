@@ -132,27 +132,27 @@ func TestClearAlarmOnSite(t *testing.T) {
 		return raised && alarm.Kind == protocol.AlarmSmoke && cutting && cut.Kind == protocol.AlarmSmoke
 	})
 	require.False(t, s.powered(1))
-	_, refused, err := ClearAlarms(r.config, everySlot, "")
+	_, refused, err := ClearAlarms(r.config, EverySlot)
 	require.NoError(t, err)
 	require.Contains(t, refused[0], "the maintenance key is not turned")
 	s.sense(slotboard.CabinetSmoke | slotboard.MaintenanceKey)
 	r.until("its cause is not over", func() bool {
-		_, refused, err = ClearAlarms(r.config, 0, protocol.AlarmSmoke)
-		return err == nil && slices.Contains(refused, "smoke of the cabinet: smoke of slot 0: its cause is not over")
+		_, refused, err = ClearAlarms(r.config, 0)
+		return err == nil && slices.Contains(refused, "smoke of the cabinet: its cause is not over")
 	})
 	s.sense(0)
 	require.NoError(t, a.Stop())
 	require.False(t, s.powered(1), "an agent that stops leaves nothing charging")
 
 	b := r.start(r.options())
-	_, refused, err = ClearAlarms(r.config, everySlot, "")
+	_, refused, err = ClearAlarms(r.config, EverySlot)
 	require.NoError(t, err)
 	require.Len(t, refused, 1, "it outlives the agent")
 	require.True(t, b.safety.State().Halt)
 	s.sense(slotboard.MaintenanceKey)
 	var cleared []string
 	r.until("cleared", func() bool {
-		cleared, _, err = ClearAlarms(r.config, everySlot, "")
+		cleared, _, err = ClearAlarms(r.config, EverySlot)
 		return err == nil && len(cleared) > 0
 	})
 	require.Equal(t, []string{"smoke of the cabinet"}, cleared)
@@ -163,6 +163,6 @@ func TestClearAlarmOnSite(t *testing.T) {
 	r.until("charging again", func() bool { return s.powered(1) })
 	require.Contains(t, scrape(t, b), "swap_cabinet_contactor_closed 1")
 	require.NoError(t, b.Stop())
-	_, _, err = ClearAlarms(r.config, everySlot, "")
+	_, _, err = ClearAlarms(r.config, EverySlot)
 	require.ErrorContains(t, err, filepath.Join("state", siteSocket))
 }

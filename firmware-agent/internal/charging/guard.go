@@ -3,7 +3,6 @@ package charging
 import (
 	"cmp"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -112,7 +111,9 @@ type cabinetGuard struct {
 	smoke, water, stop int // readings in a row
 	welded             int
 	told, closed       bool // commanded
-	commandedAt        time.Duration
+	// unsure: the last order was to close it, and whether it was heard is not known.
+	unsure      bool
+	commandedAt time.Duration
 }
 
 // NewGuard makes a guard that has seen nothing yet, with the alarms that were
@@ -214,7 +215,11 @@ func (g *Guard) ObserveCabinet(r Cabinet) {
 	count(&c.smoke, r.Smoke == slot.Yes)
 	count(&c.water, r.Water == slot.Yes)
 	count(&c.stop, r.EmergencyStop == slot.Yes)
-	count(&c.welded, r.Contactor == slot.Yes && c.told && !c.closed && r.At-c.commandedAt > contactorMoves)
+	if c.unsure && r.Contactor == slot.Yes && r.At > c.commandedAt {
+		c.closed, c.unsure = true, false // it was heard
+	}
+	ordered := c.told && !c.closed && !c.unsure
+	count(&c.welded, r.Contactor == slot.Yes && ordered && r.At-c.commandedAt > contactorMoves)
 }
 
 // Commanded takes in that a slot's board has taken an order.
@@ -228,9 +233,16 @@ func (g *Guard) Commanded(slotNumber int, on bool, at time.Duration) {
 
 // CommandedContactor takes in that the cabinet's board has taken an order.
 func (g *Guard) CommandedContactor(closed bool, at time.Duration) {
-	if c := &g.cabinet; !c.told || c.closed != closed {
-		c.told, c.closed, c.commandedAt = true, closed, at
+	if c := &g.cabinet; !c.told || c.closed != closed || c.unsure {
+		c.told, c.closed, c.unsure, c.commandedAt = true, closed, false, at
 	}
+}
+
+// UnsureContactor takes in that the cabinet's board did not answer an order to close
+// it: the contactor may be open or closed, and its feedback will tell.
+func (g *Guard) UnsureContactor(at time.Duration) {
+	c := &g.cabinet
+	c.told, c.closed, c.unsure, c.commandedAt = true, false, true, at
 }
 
 // Neighbours are the slots beside, above and below a slot.
@@ -261,19 +273,20 @@ var (
 )
 
 // Clear takes a latched alarm back. It wants the maintenance key in a young
-// reading, and the cause to be over.
+// reading, and the cause to be over. Its errors are ErrNoKey, ErrStill and ErrNotOn,
+// bare: the caller knows which alarm it asked for.
 func (g *Guard) Clear(a Alarm, now time.Duration) error {
 	i, found := slices.BinarySearchFunc(g.latched, a, compareAlarm)
 	c := &g.cabinet
 	switch {
 	case !found:
-		return fmt.Errorf("%s of slot %d: %w", a.Kind, a.Slot, ErrNotOn)
+		return ErrNotOn
 	case c.last.Key != slot.Yes || now-c.at > g.limits.MaxAge:
 		return ErrNoKey
 	}
 	for _, cause := range g.causes(now) {
 		if cause == a {
-			return fmt.Errorf("%s of slot %d: %w", a.Kind, a.Slot, ErrStill)
+			return ErrStill
 		}
 	}
 	delete(g.over, a)

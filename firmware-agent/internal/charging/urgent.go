@@ -63,7 +63,7 @@ func (g *Guard) Contactor() (closed slot.Tri, told bool) {
 // ContactorOff reports whether the contactor is open as far as is known.
 func (g *Guard) ContactorOff() bool {
 	c := &g.cabinet
-	return c.told && !c.closed && (c.last.Contactor != slot.Yes || c.last.At <= c.commandedAt)
+	return c.told && !c.closed && !c.unsure && (c.last.Contactor != slot.Yes || c.last.At <= c.commandedAt)
 }
 
 // CabinetSilent reports whether the cabinet's own board has failed to answer so

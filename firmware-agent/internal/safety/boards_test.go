@@ -18,6 +18,8 @@ type boards struct {
 	dead  bool // the cabinet's own board
 	// welded: the contactor does not open.
 	welded bool
+	// deaf: so many orders to close it do nothing.
+	deaf   int
 	pulses int
 
 	// off is asked after every change; when it says yes, power went off then.
@@ -120,7 +122,9 @@ func (b *boards) reply(q modbus.Request) (modbus.Reply, bool) {
 	case q.Unit == slotboard.CabinetUnit && q.Function == modbus.WriteRegister:
 		if q.Address == slotboard.HoldContactor && (!b.welded || q.Value == 1) {
 			b.own.Status &^= slotboard.ContactorClosed
-			if q.Value == 1 && !b.own.Status.Has(slotboard.EmergencyStop) {
+			if q.Value == 1 && b.deaf > 0 {
+				b.deaf--
+			} else if q.Value == 1 && !b.own.Status.Has(slotboard.EmergencyStop) {
 				b.own.Status |= slotboard.ContactorClosed
 			}
 		}

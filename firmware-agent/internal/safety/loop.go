@@ -3,7 +3,6 @@ package safety
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -148,14 +147,18 @@ func (l *Loop) Want(wishes []charging.Order) {
 	l.wantedAt = l.o.Now()
 }
 
-// Clear takes a latched alarm back, as charging.Guard.Clear does.
+// ErrNotTaken is that the loop had no time for who asked.
+var ErrNotTaken = errors.New("the safety loop did not take it")
+
+// Clear takes a latched alarm back, as charging.Guard.Clear does; ErrNotTaken when
+// ctx ends before the loop has taken it.
 func (l *Loop) Clear(ctx context.Context, a charging.Alarm) error {
 	c := clearing{alarm: a, done: make(chan error, 1)}
 	select {
 	case l.clears <- c:
 		return <-c.done
 	case <-ctx.Done():
-		return fmt.Errorf("clear alarm: %w", ctx.Err())
+		return ErrNotTaken
 	}
 }
 

@@ -85,13 +85,14 @@ func (l *Loop) closeContactor(ctx context.Context) {
 	}
 	err := l.o.Board.Contactor(ctx, true)
 	now := l.o.Now()
-	if err != nil {
-		// It may have closed all the same.
-		l.closing.failed(now, onAgain)
-		l.o.Log.Warn("the main contactor is not closed", "err", err)
-	}
-	l.guard.CommandedContactor(err == nil, now)
 	l.contactor = pace{}
+	if err != nil {
+		l.closing.failed(now, again)
+		l.guard.UnsureContactor(now)
+		l.o.Log.Warn("the main contactor did not answer that it is to close", "err", err)
+		return
+	}
+	l.guard.CommandedContactor(true, now)
 }
 
 // switchSlot switches a slot's charger.

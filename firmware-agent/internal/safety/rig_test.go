@@ -40,6 +40,7 @@ type rigOptions struct {
 	device  time.Duration // that the boards take
 	latched []charging.Alarm
 	change  func(*boards)
+	line    func(*drivertest.Line)
 }
 
 func newRig(t *testing.T, o rigOptions) *rig {
@@ -55,6 +56,9 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	}
 	r.line = drivertest.NewLine(o.baud, r.boards)
 	r.line.DeviceTime, r.line.Chunk = o.device, 64
+	if o.line != nil {
+		o.line(r.line)
+	}
 	log := slog.New(slog.DiscardHandler)
 	b, err := bus.New(bus.Config{
 		Open: func() (bus.Line, error) { return r.line, nil }, Baud: o.baud, CharBits: 10, Device: 50 * time.Millisecond, Log: log,
