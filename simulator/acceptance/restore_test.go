@@ -209,6 +209,9 @@ func TestDiskRolledBack(t *testing.T) {
 	books := s.audited().of(t, leaves)
 	require.Equal(t, 1, books.Reviews)
 	require.Empty(t, books.OpenSwaps)
+	// Else the agent asks again within a minute.
+	c.Stop()
+	require.NoError(t, c.Start())
 	s.swapsAgain(c, swaps, 3)
 }
 
