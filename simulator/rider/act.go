@@ -17,8 +17,8 @@ const (
 )
 
 // act does what the page and the doors ask for now, if anything. Without a page
-// the rider looks at the doors: while this rider's swap runs, the cabinet opens
-// none for anybody else.
+// the rider looks at the doors, and who else is there: while this rider's swap
+// runs, the cabinet opens none for anybody else, but it may have ended.
 func (r *Rider) act(ctx context.Context, s Swap, unknown bool, plan *Plan) error {
 	cabinet := string(s.CabinetID)
 	view := r.World.View(r.Now(), cabinet)
@@ -28,7 +28,7 @@ func (r *Rider) act(ctx context.Context, s Swap, unknown bool, plan *Plan) error
 		door = view[s.Slot-1]
 	case unknown:
 		i := slices.IndexFunc(view, func(v world.SlotView) bool { return v.DoorOpen })
-		if i < 0 {
+		if i < 0 || r.others(cabinet) {
 			return nil
 		}
 		door = view[i]
@@ -43,6 +43,29 @@ func (r *Rider) act(ctx context.Context, s Swap, unknown bool, plan *Plan) error
 		return r.take(ctx, cabinet, door, plan)
 	}
 	return nil
+}
+
+// others reports whether somebody else was granted a swap at a cabinet after this
+// rider asked, or may have been.
+func (r *Rider) others(cabinet string) bool {
+	there := map[string]bool{}
+	for _, e := range r.World.Events(r.asked) {
+		if e.Cabinet != cabinet || e.Person == r.ID {
+			continue
+		}
+		switch e.Kind {
+		case world.Scanned:
+			there[e.Person] = true
+		case world.Answered:
+			there[e.Person] = e.Cause == answer(nil) || e.Cause == noAnswer
+		}
+	}
+	for _, is := range there {
+		if is {
+			return true
+		}
+	}
+	return false
 }
 
 // guess is what an open door wants, to a rider whose page says nothing.

@@ -37,6 +37,7 @@ type Options struct {
 type Rider struct {
 	Options
 	deposited string // serial that this swap's own hands put in
+	asked     uint64 // event number of the scan that was granted
 }
 
 // New makes a rider.
@@ -103,7 +104,7 @@ func (r *Rider) scan(ctx context.Context, n int, plan Plan) (Swap, int, error) {
 	at, silent, code := 0, 0, ""
 	for try := 1; try <= maxScans; try++ {
 		cabinet := r.Cabinets[plan.Cabinets[at%len(plan.Cabinets)]]
-		r.note(world.Scanned, cabinet, "")
+		r.asked = r.note(world.Scanned, cabinet, "")
 		s, err := r.Phone.ScanWithCode(ctx, cabinet, fmt.Sprintf("%s-%d-%d", r.ID, n, try), code)
 		r.note(world.Answered, cabinet, answer(err))
 		if ctx.Err() != nil {
@@ -154,8 +155,11 @@ func answer(err error) string {
 	case errors.As(err, &refused) && refused.Reason != "":
 		return string(refused.Reason)
 	}
-	return "no_answer"
+	return noAnswer
 }
+
+// noAnswer is what is noted of a scan that got none.
+const noAnswer = "no_answer"
 
 // open finds the rider's open swap.
 func (r *Rider) open(ctx context.Context, id protocol.SwapID) (Swap, error) {
@@ -205,8 +209,8 @@ func (r *Rider) refused(ctx context.Context, cabinet string, refused *Refused) (
 	return 1, nil
 }
 
-func (r *Rider) note(kind world.Kind, cabinet, cause string) {
-	r.World.Note(world.Event{At: r.Now(), Kind: kind, Cabinet: cabinet, Person: r.ID, Cause: cause})
+func (r *Rider) note(kind world.Kind, cabinet, cause string) uint64 {
+	return r.World.Note(world.Event{At: r.Now(), Kind: kind, Cabinet: cabinet, Person: r.ID, Cause: cause})
 }
 
 // swap follows the page of a granted swap and does what it says, until it ends.

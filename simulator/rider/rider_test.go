@@ -103,6 +103,26 @@ func TestWithoutAPageTheRiderLooksAtDoors(t *testing.T) {
 		require.Less(t, opened[1].At, 5*time.Minute, "done before the page was back")
 		require.Equal(t, riderID, opened[1].TakenBy)
 	})
+	// Somebody else was granted a swap meanwhile: the door may be theirs.
+	synctest.Test(t, func(t *testing.T) {
+		s, r := street(t, rider.Quick)
+		s.mute = true
+		go func() {
+			<-time.After(50 * time.Millisecond)
+			s.world.Note(world.Event{At: s.now(), Kind: world.Scanned, Cabinet: cabinetID, Person: "another"})
+			s.world.Note(world.Event{At: s.now(), Kind: world.Answered, Cabinet: cabinetID, Person: "another", Cause: "granted"})
+			<-time.After(5 * time.Minute)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.mute = false
+		}()
+		result, err := r.Swap(t.Context(), 1)
+		require.NoError(t, err)
+		require.Equal(t, protocol.OutcomeDepositedOwed, result.Swap.Outcome, "too late for more")
+		for _, e := range s.world.Events(0) {
+			require.False(t, e.Kind == world.BatteryIn && e.At < 5*time.Minute, "a door that the page did not name")
+		}
+	})
 }
 
 func TestRefusals(t *testing.T) {
