@@ -375,3 +375,38 @@ func TestWhatAsksForAFreshCode(t *testing.T) {
 		require.Contains(t, fresh, path)
 	}
 }
+
+// TestFaultReports: what a rider reported is listed at the cabinet and by itself;
+// of two who deal with it, the second is told who was first.
+func TestFaultReports(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	o.cabinet("hb-0001")
+	var id int64
+	require.NoError(t, o.pool.QueryRow(t.Context(), `INSERT INTO fault_report (cabinet_id, slot, kind, text) VALUES ('hb-0001', 4, 'door', 'it does <b>not</b> close') RETURNING report_id`).Scan(&id))
+	as := func(role staff.Role) func(*http.Request) {
+		cookie := o.session(string(role), 0)
+		return func(r *http.Request) { r.AddCookie(cookie) }
+	}
+	for path, want := range map[string]string{
+		"/staff/cabinets": "A rider reported a fault", "/staff/cabinets/hb-0001": "fault reports: 1", "/staff/faults": "it does &lt;b&gt;not&lt;/b&gt; close",
+	} {
+		status, body, _ := o.ask(http.MethodGet, path, nil, as(staff.Maintenance))
+		require.Equal(t, http.StatusOK, status)
+		require.Contains(t, body, want, path)
+	}
+	done := fmt.Sprintf("/staff/faults/%d", id)
+	status, body, _ := o.ask(http.MethodPost, done, url.Values{"note": {""}}, as(staff.Maintenance))
+	require.Equal(t, http.StatusUnprocessableEntity, status)
+	require.Contains(t, body, "Nothing was done.")
+	status, _, header := o.ask(http.MethodPost, done, url.Values{"note": {"hinge bent back"}}, as(staff.Maintenance))
+	require.Equal(t, http.StatusSeeOther, status)
+	require.Equal(t, "/staff/faults?done=fault", header.Get("Location"))
+	status, body, _ = o.ask(http.MethodPost, done, url.Values{"note": {"me too"}}, as(staff.Operator))
+	require.Equal(t, http.StatusConflict, status)
+	require.Contains(t, body, "Somebody dealt with this before you")
+	_, body, _ = o.ask(http.MethodGet, "/staff/faults", nil, as(staff.Operator))
+	require.Contains(t, body, "hinge bent back · maintenance")
+	_, body, _ = o.ask(http.MethodGet, "/staff/cabinets/hb-0001", nil, as(staff.Operator))
+	require.NotContains(t, body, "fault reports:")
+}
