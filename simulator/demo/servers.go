@@ -130,6 +130,9 @@ func (s *stage) startReplica(i int) error {
 			"serve", "--key-dir", s.keys(), "--listen", listen, "--metrics-listen", r.metrics, "--public-url", s.public,
 		},
 	}
+	if !loopback(s.o.Listen) { // phones come through the demo's own listener
+		r.Args = append(r.Args, "--trusted-proxies", "127.0.0.1/32")
+	}
 	if err := r.Start(); err != nil {
 		return err
 	}
