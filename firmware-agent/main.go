@@ -1,6 +1,6 @@
 // Command firmware-agent is the controller of a battery-swap cabinet: it runs the
-// agent, checks its configuration, prints and verifies its journal, and makes the
-// key by which the cabinet is known.
+// agent, checks its configuration, prints and verifies its journal, clears alarms on
+// site, and makes the key by which the cabinet is known.
 package main
 
 import (

@@ -50,6 +50,7 @@ type schema struct {
 	Items                *schema           `yaml:"items"`
 	Enum                 []string          `yaml:"enum"`
 	MaxItems             int               `yaml:"maxItems"`
+	Maximum              int               `yaml:"maximum"`
 	AdditionalProperties *schema           `yaml:"additionalProperties"`
 }
 
@@ -200,5 +201,6 @@ func TestAsyncAPIBounds(t *testing.T) {
 	require.Equal(t, MaxOffers, schemas["grant"].Properties["dispense"].MaxItems)
 	require.Equal(t, MaxExpectSerials, schemas["grant"].Properties["expect_serials"].MaxItems)
 	require.Equal(t, MaxLogRecords, schemas["log"].Properties["records"].MaxItems)
+	require.Equal(t, maxMetres, schemas["neighbour"].Properties["metres"].Maximum)
 	require.Equal(t, MaxFlaggedSerials, schemas["config"].Properties["flagged_serials"].MaxItems)
 }

@@ -204,7 +204,7 @@ func (f brokenFile) WriteAt(b []byte, off int64) (int, error) {
 	return f.File.WriteAt(b, off)
 }
 
-func TestAJournalThatFails(t *testing.T) {
+func TestFailure39DiskFails(t *testing.T) {
 	s := newSlave(2)
 	s.put(1, "CHARGED1", 97)
 	r := newRig(t, s.serve(t), 2)

@@ -179,6 +179,9 @@ func (c *Core) deliver(m protocol.Message, raw []byte) bool {
 	if p, ok := m.(protocol.Prepare); ok && c.cabinet == nil {
 		c.send(protocol.Refused{SwapID: p.SwapID, Reason: protocol.ReasonOutOfService})
 	}
+	if _, ok := m.(protocol.Guide); ok {
+		return true // there is no screen here
+	}
 	c.enqueue(cabinet.Command{Message: m, Raw: raw})
 	return true
 }

@@ -3,7 +3,8 @@
 //
 // It knows which part needs which, and what no part knows of the machine: the
 // serial port, the clock, the page cache, the table of the kinds of board. It
-// gives Options, New, Start, Done and Stop. It needs a configuration file.
+// gives Options, New, Start, Done and Stop, ClearAlarms for who stands at the
+// cabinet, and Core, which decides alike without I/O. It needs a configuration file.
 //
 // # Why
 //

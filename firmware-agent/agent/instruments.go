@@ -11,9 +11,8 @@ import (
 	"batteryswap/firmware-agent/internal/driver/meter"
 )
 
-// instrumentStale is the age at which what an instrument said is no longer known:
-// three polls.
-const instrumentStale = 15 * time.Second
+// instrumentStale is the age at which what an instrument said is no longer known.
+const instrumentStale = stalePolls * driver.InstrumentEvery
 
 // instruments is what the meter and the climate sensor said last. It is safe for
 // several goroutines.

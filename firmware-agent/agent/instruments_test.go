@@ -83,7 +83,7 @@ func TestReadingsOnASlowLineLastLonger(t *testing.T) {
 			Device: time.Duration(c.deviceMS) * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 		})
 		require.NoError(t, err)
-		stale := staleAfter(b.Timing(), c.slots+1+instrumentPolls(cfg))
+		stale := staleAfter(b.Timing(), cycleExchanges(cfg))
 		require.GreaterOrEqual(t, stale, c.low, "%+v", c)
 		require.LessOrEqual(t, stale, c.high, "%+v", c)
 		require.NoError(t, b.Close())

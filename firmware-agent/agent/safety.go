@@ -43,9 +43,7 @@ func (a *Agent) safetyLimits() charging.Limits {
 	l := charging.DefaultLimits(a.c.Board.Slots)
 	l.Columns = a.c.Board.Columns
 	l.Types = batteryTypes(a.c)
-	exchange := a.bus.Timing().Exchange(pollRequest, pollReply) + a.bus.Timing().Device
-	cycle := time.Duration(a.c.Board.Slots+1+instrumentPolls(a.c)) * exchange
-	l.MaxAge = max(l.MaxAge, cycle+lookLeft)
+	l.MaxAge = max(l.MaxAge, cycleTime(a.bus.Timing(), cycleExchanges(a.c))+lookLeft)
 	l.Watchdog = time.Duration(slotboard.DefaultWatchdogS) * time.Second
 	l.CurrentOffMA, l.AirHotC, l.BackupMinMV = a.c.Safety.CurrentWhenOffMA, a.c.Safety.AirHotC, a.c.Safety.BackupMinMV
 	return l
@@ -54,7 +52,7 @@ func (a *Agent) safetyLimits() charging.Limits {
 func batteryTypes(c config.Config) charging.Types {
 	convert := func(b config.Battery) charging.Type {
 		return charging.Type{
-			Name: b.Name, SerialPrefix: b.SerialPrefix, WarmC: b.WarmC, HotC: b.HotC, RiseCPerS: b.RiseCPerS,
+			SerialPrefix: b.SerialPrefix, WarmC: b.WarmC, HotC: b.HotC, RiseCPerS: b.RiseCPerS,
 			ChargeMinC: b.ChargeMinC, ColdC: b.ColdC, ChargeMaxC: b.ChargeMaxC,
 			StoreSoc: b.StoreSoc, TargetSoc: b.TargetSoc, MaxSoc: b.MaxSoc,
 			MaxMA: b.MaxMA, VoltageMV: b.VoltageMV, CapacityMAH: b.CapacityMAH,

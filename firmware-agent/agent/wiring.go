@@ -11,6 +11,7 @@ import (
 
 	"batteryswap/firmware-agent/internal/bus"
 	"batteryswap/firmware-agent/internal/cabinet"
+	"batteryswap/firmware-agent/internal/config"
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/journal"
 	"batteryswap/firmware-agent/internal/link"
@@ -116,15 +117,22 @@ func (a *Agent) report(r driver.Report) {
 func (a *Agent) limits() slot.Limits {
 	l := slot.DefaultLimits()
 	l.ReleaseSoc = a.c.Limits.ReleaseSoc
-	l.SensorStale = staleAfter(a.bus.Timing(), a.c.Board.Slots+1+instrumentPolls(a.c))
+	l.SensorStale = staleAfter(a.bus.Timing(), cycleExchanges(a.c))
 	return l
+}
+
+// cycleExchanges is how many exchanges one cycle takes, each no longer than a slot's.
+func cycleExchanges(c config.Config) int { return c.Board.Slots + 1 + instrumentPolls(c) }
+
+// cycleTime is how long so many exchanges take.
+func cycleTime(t bus.Timing, exchanges int) time.Duration {
+	return time.Duration(exchanges) * (t.Exchange(pollRequest, pollReply) + t.Device)
 }
 
 // staleAfter is when a reading is too old on a line where one cycle takes so many
 // exchanges.
 func staleAfter(t bus.Timing, exchanges int) time.Duration {
-	cycle := time.Duration(exchanges) * (t.Exchange(pollRequest, pollReply) + t.Device)
-	return stalePolls * max(pollInterval, cycle)
+	return stalePolls * max(pollInterval, cycleTime(t, exchanges))
 }
 
 func (a *Agent) startCabinet() error {

@@ -87,7 +87,8 @@ func rows() []row {
 			},
 		},
 		{packages: []string{"*/internal/link"}, allowed: []string{paho, "protocol"}, inTests: []string{broker}},
-		{packages: []string{"*/internal/config"}, allowed: []string{yaml, kong, "protocol"}},
+		{packages: []string{"firmware-agent/internal/config"}, allowed: []string{yaml, "protocol", "firmware-agent/internal/charging"}},
+		{packages: []string{"backend/internal/config"}, allowed: []string{kong, "protocol"}},
 
 		{
 			packages: []string{"backend"},

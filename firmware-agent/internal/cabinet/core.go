@@ -192,8 +192,7 @@ func (c *Core) input(event swap.Event) swap.Input {
 		in.Halt = in.Halt || v.Smoke
 		in.Slots = append(in.Slots, v)
 	}
-	fresh := c.boardSeen && in.Now-c.board.At <= c.o.Limits.SensorStale
-	if fresh && (c.board.Smoke == slot.Yes || c.board.EmergencyStop == slot.Yes || c.board.Water == slot.Yes) {
+	if c.boardFresh() && (c.board.Smoke == slot.Yes || c.board.EmergencyStop == slot.Yes || c.board.Water == slot.Yes) {
 		in.Halt = true
 	}
 	if c.safety != nil {
@@ -208,6 +207,11 @@ func (c *Core) input(event swap.Event) swap.Input {
 		in.Refuse = protocol.ReasonAlarm
 	}
 	return in
+}
+
+// boardFresh: what the cabinet's own board said last is young enough to be believed.
+func (c *Core) boardFresh() bool {
+	return c.boardSeen && c.now-c.board.At <= c.o.Limits.SensorStale
 }
 
 // command makes an event of a message; nil for one that only looks, or that is

@@ -72,7 +72,8 @@ func (c *Core) journalReject(why string, last rejection) {
 func messageType(t protocol.Type) bool {
 	switch t {
 	case protocol.TypeHelloRequest, protocol.TypeHelloOK, protocol.TypeLogAck, protocol.TypePrepare, protocol.TypeGrant,
-		protocol.TypeCancel, protocol.TypeWish, protocol.TypeMaintenanceRequest, protocol.TypeMaintenanceGrant, protocol.TypeInventoryRequest:
+		protocol.TypeCancel, protocol.TypeWish, protocol.TypeMaintenanceRequest, protocol.TypeMaintenanceGrant, protocol.TypeInventoryRequest,
+		protocol.TypeGuide:
 		return true
 	}
 	return false

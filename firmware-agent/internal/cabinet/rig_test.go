@@ -43,6 +43,8 @@ type rig struct {
 	mu     sync.Mutex
 	boxes  []box
 	button bool
+	key    bool // turned
+	away   bool // the cabinet's own board does not answer
 	smoke  bool
 	log    []string // what happened, in order: journal and locks
 	sent   []protocol.Message
@@ -250,9 +252,12 @@ func (r *rig) poll(ctx context.Context, c *Cabinet) {
 		}
 		r.mu.Lock()
 		hurry := r.hurry
-		board := driver.CabinetReading{At: r.now(), Button: slot.TriOf(r.button), Smoke: slot.TriOf(r.smoke)}
+		board := driver.CabinetReading{At: r.now(), Button: slot.TriOf(r.button), Smoke: slot.TriOf(r.smoke), MaintenanceKey: slot.TriOf(r.key)}
+		away := r.away
 		r.mu.Unlock()
-		c.ObserveBoard(board)
+		if !away {
+			c.ObserveBoard(board)
+		}
 		if !hurry {
 			_ = sleep(ctx, began+time.Second-r.now())
 		}

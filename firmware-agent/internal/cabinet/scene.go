@@ -65,7 +65,7 @@ func (c *Core) scene(slots []slot.View, out protocol.Reason) Scene {
 	d := c.durable()
 	s := Scene{
 		Alarm: out == protocol.ReasonAlarm, Out: out,
-		Maintenance: c.boardSeen && c.board.MaintenanceKey == slot.Yes,
+		Maintenance: c.boardFresh() && c.board.MaintenanceKey == slot.Yes,
 		Outcome:     c.played.closed.Outcome, Reason: c.played.closed.Reason, EndedAt: c.played.endedAt,
 	}
 	for _, v := range slots {

@@ -78,3 +78,19 @@ func TestPresenceByCode(t *testing.T) {
 		r.until("prepared", func() bool { return len(messages[protocol.Prepared](r)) == 1 })
 	})
 }
+
+// TestSceneForgetsAKeyThatNobodyTellsOf: a board that died with the key turned does
+// not keep riders away for ever.
+func TestSceneForgetsAKeyThatNobodyTellsOf(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		require.False(t, r.c.Scene().Maintenance)
+		r.mu.Lock()
+		r.key = true
+		r.mu.Unlock()
+		r.until("maintenance", func() bool { return r.c.Scene().Maintenance })
+		r.mu.Lock()
+		r.away = true
+		r.mu.Unlock()
+		r.until("it is not known any more", func() bool { return !r.c.Scene().Maintenance })
+	})
+}

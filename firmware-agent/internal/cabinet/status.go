@@ -31,9 +31,6 @@ func (c *Core) look(in swap.Input) {
 // Inventory is every slot as it was known at the last step.
 func (c *Core) Inventory() protocol.Inventory { return c.view.inventory() }
 
-// Config is the configuration that is in effect.
-func (c *Core) Config() protocol.CabinetConfig { return c.view.durable.Config }
-
 // publish shows other goroutines what the last step knew.
 func (c *Cabinet) publish() {
 	c.mu.Lock()
@@ -143,11 +140,10 @@ func (c *Cabinet) Stats() Stats {
 	}
 	v := c.look()
 	s.SwapOpen, s.AlarmsOn, s.OutOfService = v.durable.Open != nil, len(v.durable.Alarms), v.out != ""
+	s.SlotsCharged, s.SlotsEmpty = v.scene.Charged, v.scene.Empty
 	s.PulsesLeft = v.durable.PulsesLeft(c.o.machine(), v.at)
 	for _, one := range v.slots {
 		s.SlotsFresh += count(one.Fresh)
-		s.SlotsCharged += count(one.Charged && !v.durable.Out(one))
-		s.SlotsEmpty += count(one.Presence() == protocol.PresenceEmpty && !v.durable.Out(one))
 		s.SlotsOut += count(v.durable.Out(one))
 	}
 	return s

@@ -47,7 +47,7 @@ func (c *Core) tell(in swap.Input) {
 			t.Alarms = append(t.Alarms, alarmName(a))
 		}
 	}
-	if c.boardSeen && in.Now-c.board.At <= c.o.Limits.SensorStale && c.board.UpperTemp.Known {
+	if c.boardFresh() && c.board.UpperTemp.Known {
 		upper := float64(c.board.UpperTemp.N) / 10
 		t.UpperC = &upper
 	}

@@ -281,7 +281,7 @@ func (g *Guard) Clear(a Alarm, now time.Duration) error {
 	switch {
 	case !found:
 		return ErrNotOn
-	case c.last.Key != slot.Yes || now-c.at > g.limits.MaxAge:
+	case c.last.Key != slot.Yes || !c.fresh(g.limits.MaxAge, now):
 		return ErrNoKey
 	}
 	for _, cause := range g.causes(now) {

@@ -2,6 +2,7 @@ package charging
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -51,7 +52,7 @@ type PlanLimits struct {
 // cabinet, riders come at meal times, and power is cheap at night.
 func DefaultPlan() PlanLimits {
 	return PlanLimits{
-		BudgetW: 3000, ReleaseSoc: 90, Reserve: 4, Types: Types{Default: DefaultType()},
+		BudgetW: 3000, ReleaseSoc: slot.DefaultLimits().ReleaseSoc, Reserve: 4, Types: Types{Default: DefaultType()},
 		Peaks: []Window{{11 * 60, 13*60 + 30}, {17 * 60, 20 * 60}},
 		Cheap: []Window{{22 * 60, 8 * 60}},
 	}
@@ -60,6 +61,11 @@ func DefaultPlan() PlanLimits {
 // Window is a time of each day, in minutes since midnight; one that ends before
 // it begins goes over midnight.
 type Window struct{ From, To int }
+
+// String is "HH:MM-HH:MM".
+func (w Window) String() string {
+	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
+}
 
 const day = 24 * 60
 
@@ -154,8 +160,8 @@ const (
 	rankGoal     // has its goal to reach
 )
 
-// Plan says which slots are charged now, in the order of their numbers, and how
-// much they are taken to take, in W. No charger is on beyond the budget.
+// Plan says which slots are charged now, in the order of their numbers. No charger
+// is on beyond the budget.
 func (p *Planner) Plan(in Situation) []Order {
 	passed := max(in.Now-p.at, 0)
 	p.at = in.Now
@@ -199,9 +205,6 @@ func (p *Planner) Plan(in Situation) []Order {
 	}
 	return orders
 }
-
-// TakesW is what the chargers of the last plan are taken to take, in W.
-func (p *Planner) TakesW() int { return p.takesW }
 
 // others is what the cabinet takes beside its chargers, as the meter tells.
 func (p *Planner) others(meter slot.Value) int {

@@ -50,7 +50,7 @@ func TestPlanKeepsItsBounds(t *testing.T) {
 			others := 0
 			if rapid.Bool().Draw(t, "meter") {
 				others = rapid.IntRange(0, 2000).Draw(t, "others")
-				in.MeterW = slot.Known(int32(p.TakesW() + others))
+				in.MeterW = slot.Known(int32(p.takesW + others))
 			}
 			watts, kind := others, DefaultType()
 			orders := p.Plan(in)

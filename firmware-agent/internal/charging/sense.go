@@ -55,6 +55,11 @@ func (c *contact) answered(at time.Duration, alive uint16) bool {
 	return !c.frozen
 }
 
+// fresh: the board lives, and was read a moment ago.
+func (c *contact) fresh(maxAge, now time.Duration) bool {
+	return c.heard && !c.frozen && now-c.at <= maxAge
+}
+
 // Samples of a battery's temperature, for its rate of rise.
 const (
 	// riseOver is the least time between two readings that are compared: less,

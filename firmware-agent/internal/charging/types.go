@@ -5,7 +5,6 @@ import "strings"
 // Type is what is known of a kind of battery. Temperatures are of its cells, in
 // °C.
 type Type struct {
-	Name string
 	// SerialPrefix is what the serials of this type begin with.
 	SerialPrefix string
 
@@ -36,7 +35,7 @@ type Type struct {
 // charger of a courier's 60 V battery.
 func DefaultType() Type {
 	return Type{
-		Name: "default", WarmC: 55, HotC: 60, RiseCPerS: 1,
+		WarmC: 55, HotC: 60, RiseCPerS: 1,
 		ChargeMinC: 0, ColdC: 10, ChargeMaxC: 45,
 		StoreSoc: 60, TargetSoc: 95, MaxSoc: 100, MaxMA: 10_000, VoltageMV: 68_000, CapacityMAH: 20_000,
 	}

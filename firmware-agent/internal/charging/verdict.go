@@ -23,11 +23,6 @@ type Verdict struct {
 	Causes []Alarm
 }
 
-// Quarantined reports whether a slot's battery is neither charged nor given out.
-func (v Verdict) Quarantined(slotNumber int) bool {
-	return slices.ContainsFunc(v.Alarms, func(a Alarm) bool { return a.Slot == slotNumber && a.Slot != 0 })
-}
-
 // Judge says what may have power now. It latches what two readings agree on.
 func (g *Guard) Judge(now time.Duration) Verdict {
 	active := g.causes(now)
@@ -42,7 +37,7 @@ func (g *Guard) Judge(now time.Duration) Verdict {
 	}
 	v := Verdict{Contactor: true, Power: make([]bool, len(g.slots)), Alarms: slices.Clone(g.latched)}
 	for i := range v.Power {
-		v.Power[i] = g.slots[i].readable(g.limits.MaxAge, now)
+		v.Power[i] = g.slots[i].fresh(g.limits.MaxAge, now)
 	}
 	for a, until := range g.over {
 		if now > until {
@@ -64,11 +59,6 @@ func (g *Guard) Judge(now time.Duration) Verdict {
 		clear(v.Power)
 	}
 	return v
-}
-
-// readable: the slot's board lives, and was read a moment ago.
-func (s *slotGuard) readable(maxAge, now time.Duration) bool {
-	return s.heard && !s.frozen && now-s.at <= maxAge
 }
 
 // apply takes away what a cause forbids.
@@ -154,7 +144,7 @@ func (g *Guard) causes(now time.Duration) []Alarm {
 	add(c.welded > 0, protocol.AlarmContactor, 0)
 	low := c.last.BackupMV.Known && int(c.last.BackupMV.N) < g.limits.BackupMinMV
 	add(low || c.last.BackupInUse == slot.Yes, protocol.AlarmSupply, 0)
-	add(!c.heard || c.frozen || now-c.at > g.limits.MaxAge || c.misses >= silentMisses, protocol.AlarmBoardSilent, 0)
+	add(!c.fresh(g.limits.MaxAge, now) || c.misses >= silentMisses, protocol.AlarmBoardSilent, 0)
 	add(g.hotSensors(1, now) >= 2, protocol.AlarmTemperature, 0)
 	for i := range g.slots {
 		s, n := &g.slots[i], i+1
@@ -163,7 +153,7 @@ func (g *Guard) causes(now time.Duration) []Alarm {
 		add(s.rising > 0, protocol.AlarmHeatRate, n)
 		add(s.current >= agree, protocol.AlarmCurrentOff, n)
 		add(s.silent, protocol.AlarmSensorSilent, n)
-		unread := !s.heard || s.frozen || now-s.at > g.limits.MaxAge || s.misses >= silentMisses
+		unread := !s.fresh(g.limits.MaxAge, now) || s.misses >= silentMisses
 		add(unread && s.unsure(), protocol.AlarmBoardSilent, n)
 	}
 	return out

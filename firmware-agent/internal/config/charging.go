@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/protocol"
 )
 
@@ -30,7 +31,8 @@ type Safety struct {
 }
 
 // Battery is a type of battery, known by what its serials begin with. What is
-// absent, or 0, is as in Default's.
+// absent, or 0, is as in the type without a serial_prefix, and there as the project's
+// own default.
 type Battery struct {
 	Name         string  `yaml:"name"`
 	SerialPrefix string  `yaml:"serial_prefix"` // "" for the default type
@@ -48,16 +50,24 @@ type Battery struct {
 	CapacityMAH  int     `yaml:"capacity_mah"`
 }
 
-// DefaultBattery is what is believed of a battery until its maker says better:
-// warm and hot are this project's own thresholds, 1 °C/s is the rate by which
-// GB 38031 knows a thermal runaway, 0 to 45 °C is what makers of lithium cells of
-// this class allow for charging, 10 A at 68 V into 20 Ah a courier's 60 V battery
-// and its usual charger.
-func DefaultBattery() Battery {
+// defaultBattery is what is believed of a battery until its maker says better.
+func defaultBattery() Battery {
+	d := charging.DefaultType()
 	return Battery{
-		Name: "default", WarmC: 55, HotC: 60, RiseCPerS: 1, ChargeMinC: 0, ColdC: 10, ChargeMaxC: 45,
-		StoreSoc: 60, TargetSoc: 95, MaxSoc: 100, MaxMA: 10_000, VoltageMV: 68_000, CapacityMAH: 20_000,
+		Name: "default", WarmC: d.WarmC, HotC: d.HotC, RiseCPerS: d.RiseCPerS,
+		ChargeMinC: d.ChargeMinC, ColdC: d.ColdC, ChargeMaxC: d.ChargeMaxC,
+		StoreSoc: d.StoreSoc, TargetSoc: d.TargetSoc, MaxSoc: d.MaxSoc,
+		MaxMA: d.MaxMA, VoltageMV: d.VoltageMV, CapacityMAH: d.CapacityMAH,
 	}
+}
+
+// windows are as they stand in the file.
+func windows(of []charging.Window) []string {
+	var out []string
+	for _, w := range of {
+		out = append(out, w.String())
+	}
+	return out
 }
 
 // or gives the battery with what is absent taken from another.
@@ -73,7 +83,7 @@ func (b Battery) or(d Battery) Battery {
 // BatteryTypes are the configured types, whole, and the default one, which the
 // configuration may give without a serial_prefix.
 func (c Config) BatteryTypes() (known []Battery, standard Battery) {
-	standard = DefaultBattery()
+	standard = defaultBattery()
 	for _, b := range c.Batteries {
 		if b.SerialPrefix == "" {
 			standard = b.or(standard)

@@ -2,7 +2,7 @@
 //
 // It knows the file's fields, their defaults and what is wrong with a value; it
 // gives one struct, and every mistake at once with its line and field. It needs
-// nothing but the files themselves.
+// the files themselves; the defaults of charging and safety are package charging's.
 package config
 
 import (
@@ -15,6 +15,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/protocol"
 )
 
@@ -96,6 +97,7 @@ type Limits struct {
 
 // Default is every default there is.
 func Default() Config {
+	plan, safety := charging.DefaultPlan(), charging.DefaultLimits(1)
 	return Config{
 		StateDir:      "/var/lib/batteryswap/agent",
 		DeviceKeyFile: "/etc/batteryswap/device.key",
@@ -110,17 +112,13 @@ func Default() Config {
 			// A swap takes two pulses: 60 swaps an hour, one a minute, is more
 			// than a cabinet ever does, and bounds a hostile backend.
 			MaxPulsesPerHour: 120,
-			ReleaseSoc:       90,
+			ReleaseSoc:       plan.ReleaseSoc,
 		},
-		// 3 kW is a usual single-phase feed of a street cabinet; riders come at meal
-		// times; power is cheap at night.
 		Charging: Charging{
-			BudgetW: 3000, Reserve: 4, Peaks: []string{"11:00-13:30", "17:00-20:00"}, Cheap: []string{"22:00-08:00"},
-			UTCOffsetMin: 480,
+			BudgetW: plan.BudgetW, Reserve: plan.Reserve, Peaks: windows(plan.Peaks), Cheap: windows(plan.Cheap),
+			UTCOffsetMin: 480, // China's
 		},
-		// 300 mA is above the noise of a battery's shunt and below any charger's
-		// first stage; 10.1 V is 80 % of a backup supply of 12.6 V.
-		Safety:        Safety{CurrentWhenOffMA: 300, AirHotC: 60, BackupMinMV: 10_100},
+		Safety:        Safety{CurrentWhenOffMA: safety.CurrentOffMA, AirHotC: safety.AirHotC, BackupMinMV: safety.BackupMinMV},
 		MetricsListen: "127.0.0.1:9465",
 		ScreenListen:  "127.0.0.1:8081",
 	}

@@ -29,6 +29,9 @@ func TestDefaultsAndEveryField(t *testing.T) {
 	want.CabinetID, want.Serial.Port = "hb-0001", "/dev/ttyUSB0"
 	want.RootPublicKey = c.RootPublicKey
 	require.Equal(t, want, c)
+	require.Equal(t, Charging{3000, 4, []string{"11:00-13:30", "17:00-20:00"}, []string{"22:00-08:00"}, 480}, c.Charging)
+	require.Equal(t, Safety{300, 60, 10_100}, c.Safety)
+	require.Equal(t, 90, c.Limits.ReleaseSoc)
 
 	c, err = Load("testdata/full.yaml")
 	require.NoError(t, err)

@@ -19,7 +19,8 @@ import (
 
 // Board is one cabinet's slots behind one serial line. Its methods block for
 // one transaction (or its bounded retries) and may be called from several
-// goroutines: the bus runs one request at a time, an unlock before any poll.
+// goroutines: the bus runs one request at a time, those of Guard before an unlock, and an
+// unlock before any poll.
 type Board interface {
 	// Start puts the outputs into their safe state (charging off, the board's
 	// own watchdog set). It never moves a lock. It goes on past a dead slot and

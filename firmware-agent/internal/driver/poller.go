@@ -25,8 +25,8 @@ const (
 	shortestCycle = 20 * time.Millisecond
 	// downPause is the shortest cycle while the line itself is down.
 	downPause = 250 * time.Millisecond
-	// instrumentEvery is how often the meter and the climate sensor are read.
-	instrumentEvery = 5 * time.Second
+	// InstrumentEvery is how often the meter and the climate sensor are read.
+	InstrumentEvery = 5 * time.Second
 	// watchEvery is after how many other slots the watched ones are read again.
 	watchEvery = 4
 )
@@ -49,7 +49,7 @@ type Report struct {
 	Err error
 	// Misses counts the polls in a row that failed; 0 after a good one.
 	Misses int
-	// Reading is what the board said when Slot is not 0.
+	// Reading is what the board said when Slot is a slot's number.
 	Reading slot.Reading
 	// Cabinet is what the board said when Slot is OwnBoard.
 	Cabinet CabinetReading
@@ -175,7 +175,7 @@ func (p *Poller) pollInstrument(ctx context.Context, n int) {
 		return
 	}
 	now, last := p.options.Now(), &p.readAt[-n-1]
-	if *last > 0 && now-*last < instrumentEvery {
+	if *last > 0 && now-*last < InstrumentEvery {
 		return
 	}
 	*last = now

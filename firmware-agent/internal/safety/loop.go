@@ -287,7 +287,7 @@ func (l *Loop) judge() {
 	}
 	l.causes, l.verdict = v.Causes, v
 	feedback, told := l.guard.Contactor()
-	l.state = State{Verdict: v, At: now, Contactor: feedback, ContactorTold: told, Dropped: l.dropped.Load()}
+	l.state = State{Verdict: v, Contactor: feedback, ContactorTold: told, Dropped: l.dropped.Load()}
 	for n := 1; n <= len(l.slots); n++ {
 		if l.guard.On(n) {
 			l.state.On = append(l.state.On, n)

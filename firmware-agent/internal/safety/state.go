@@ -1,8 +1,6 @@
 package safety
 
 import (
-	"time"
-
 	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
@@ -11,8 +9,6 @@ import (
 // State is what the loop says and did, for other goroutines.
 type State struct {
 	charging.Verdict
-	// At is when it was so, on the agent's monotonic clock.
-	At time.Duration
 	// On are the slots whose chargers are on.
 	On []int
 	// Contactor is its own feedback, ContactorTold what it was told.

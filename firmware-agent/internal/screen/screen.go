@@ -21,8 +21,7 @@ var static embed.FS
 // and must return quickly.
 type Options struct {
 	CabinetID protocol.CabinetID
-	// Scene is what happens at the cabinet now; nil: the agent has no cabinet, and
-	// is out of service.
+	// Scene is what happens at the cabinet now.
 	Scene func() Scene
 	// Online reports whether the backend is there.
 	Online func() bool
@@ -45,11 +44,8 @@ type Screen struct {
 // New makes a screen. An error beside a screen is of the kept guide, which is then
 // forgotten: the backend sends another.
 func New(o Options) (*Screen, error) {
-	if o.Online == nil || o.Codes == nil || o.Now == nil {
-		return nil, errors.New("screen: Online, Codes and Now are needed")
-	}
-	if o.Scene == nil {
-		o.Scene = func() Scene { return Scene{Out: protocol.ReasonOutOfService} }
+	if o.Scene == nil || o.Online == nil || o.Codes == nil || o.Now == nil {
+		return nil, errors.New("screen: Scene, Online, Codes and Now are needed")
 	}
 	s := &Screen{o: o}
 	var err error

@@ -250,7 +250,7 @@ func TestTheGuideIsKept(t *testing.T) {
 
 	for _, bad := range []string{"{", `{"page_url":"ftp://x"}`} {
 		require.NoError(t, os.WriteFile(file, []byte(bad), 0o600))
-		s, err := New(Options{CabinetID: "hb-0001", Online: func() bool { return false }, Codes: again.o.Codes, Now: again.o.Now, GuideFile: file})
+		s, err := New(Options{CabinetID: "hb-0001", Scene: again.o.Scene, Online: func() bool { return false }, Codes: again.o.Codes, Now: again.o.Now, GuideFile: file})
 		require.Error(t, err)
 		require.NotNil(t, s, "the screen works without")
 		require.NoError(t, s.Guide(guide()), "and takes the next")

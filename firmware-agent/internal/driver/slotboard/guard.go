@@ -10,8 +10,8 @@ import (
 	"batteryswap/protocol/slotboard"
 )
 
-// What the safety loop asks. None of it takes the locks of Poll and Unlock, and
-// none is repeated here: the loop knows what is more urgent.
+// What the safety loop asks. None of it waits for a Poll or an Unlock, and none
+// is repeated here: the loop knows what is more urgent.
 
 // lookCount is the length of a look: longer than a poll's and than its repetition,
 // so that no late reply to the one is taken for the other's.
