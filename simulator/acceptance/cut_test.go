@@ -172,7 +172,8 @@ func (s *stage) newTrial(h hazard, changes ...func(*cabinet)) *trial {
 // all waits until something is so of all trials, while what goes on goes on.
 func all(s *stage, trials []*trial, every time.Duration, what string, is func(*trial) bool) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	// A first sign that no second one confirms keeps power away for a minute.
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*patience)
 	defer cancel()
 	waiting := slices.Clone(trials)
 	err := process.Until(ctx, every, what, func() (bool, error) {
