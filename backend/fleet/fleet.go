@@ -218,7 +218,7 @@ func (f *Fleet) listen(ctx context.Context, address, flag string) (net.Listener,
 func (f *Fleet) openBooks(ctx context.Context) error {
 	var err error
 	f.store, err = postgres.Open(ctx, f.o.DatabaseURL, postgres.Options{
-		Log: f.log, RiderRef: f.o.Keys.RiderRef, OpenGrant: f.o.Keys.OpenGrant, Seal: f.o.Keys.Seal(),
+		Log: f.log, RiderRef: f.o.Keys.RiderRef, OpenGrant: f.o.Keys.OpenGrant, Seal: f.o.Keys.Seal(), Vault: f.o.Keys.Vault(),
 	})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)

@@ -67,7 +67,7 @@ func TestOneSwapEndToEnd(t *testing.T) {
 }
 
 // listen reads an event stream to its end and gives what it said.
-func listen(t testing.TB, f *replica, p *phone, id protocol.SwapID) <-chan string {
+func listen(t testing.TB, f *replica, p *handset, id protocol.SwapID) <-chan string {
 	t.Helper()
 	all := make(chan string, 1)
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+f.Address()+"/api/v1/swaps/"+string(id)+"/events", nil)
@@ -263,7 +263,7 @@ func TestTwoReplicas(t *testing.T) {
 	}
 }
 
-func closed(p *phone, f *replica, total int) bool {
+func closed(p *handset, f *replica, total int) bool {
 	for range 500 {
 		if p.me(f).SwapsTotal == total {
 			return true
@@ -287,7 +287,7 @@ func TestManyRidersOneCabinet(t *testing.T) {
 		status int
 		answer
 	}
-	phones := make([]*phone, riders)
+	phones := make([]*handset, riders)
 	for i := range riders {
 		phones[i] = w.rider(both[i%2], fmt.Sprintf("r%03d", i))
 	}
@@ -295,7 +295,7 @@ func TestManyRidersOneCabinet(t *testing.T) {
 	start := make(chan struct{})
 	for i, p := range phones {
 		for n, at := range both {
-			twin := &phone{t: t, id: p.id, token: p.token, keys: 10 * n}
+			twin := &handset{t: t, id: p.id, token: p.token, keys: 10 * n}
 			go func() {
 				<-start
 				status, b := twin.ask(at, "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})

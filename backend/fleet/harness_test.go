@@ -189,7 +189,7 @@ func newTown(t testing.TB) *town {
 	keys, err := LoadKeys(dir)
 	require.NoError(t, err)
 	w := &town{t: t, broker: newMosquitto(t), database: pgtest.New(t), keys: keys}
-	w.store, err = postgres.Open(t.Context(), w.database, postgres.Options{Seal: keys.Seal()})
+	w.store, err = postgres.Open(t.Context(), w.database, postgres.Options{Seal: keys.Seal(), Vault: keys.Vault()})
 	require.NoError(t, err)
 	t.Cleanup(w.store.Close)
 	return w
@@ -300,8 +300,8 @@ func (w *town) battery(serial protocol.BatterySerial, at swap.Place) {
 	require.NoError(w.t, w.store.AssignBattery(w.t.Context(), serial, at))
 }
 
-// phone is a rider who is signed in everywhere.
-type phone struct {
+// handset is that of a rider who is signed in everywhere.
+type handset struct {
 	t     testing.TB
 	id    swap.RiderID
 	token string
@@ -309,12 +309,12 @@ type phone struct {
 }
 
 // rider adds a rider with a battery, and signs in.
-func (w *town) rider(at *replica, name string) *phone {
+func (w *town) rider(at *replica, name string) *handset {
 	w.t.Helper()
 	id, err := w.store.AddRider(w.t.Context(), postgres.NewRider{Name: name})
 	require.NoError(w.t, err)
 	w.battery(protocol.BatterySerial("R-"+name), swap.Place{RiderID: id})
-	p := &phone{t: w.t, id: id}
+	p := &handset{t: w.t, id: id}
 	var s struct{ Token string }
 	p.do(at, "POST", "/api/v1/sessions", map[string]any{"rider_id": id, "code": testCode}, 201, &s)
 	p.token = s.Token
@@ -340,14 +340,14 @@ type answer struct {
 	Batteries      []protocol.BatterySerial `json:"batteries"`
 }
 
-func (p *phone) do(at *replica, method, path string, body any, want int, into any) {
+func (p *handset) do(at *replica, method, path string, body any, want int, into any) {
 	p.t.Helper()
 	status, b := p.ask(at, method, path, body)
 	require.Equal(p.t, want, status, "%s", b)
 	require.NoError(p.t, json.Unmarshal(b, into), "%s", b)
 }
 
-func (p *phone) ask(at *replica, method, path string, body any) (int, []byte) {
+func (p *handset) ask(at *replica, method, path string, body any) (int, []byte) {
 	p.t.Helper()
 	var in io.Reader
 	if body != nil {
@@ -369,21 +369,21 @@ func (p *phone) ask(at *replica, method, path string, body any) (int, []byte) {
 	return resp.StatusCode, b
 }
 
-func (p *phone) scan(at *replica, cabinet protocol.CabinetID, want int) answer {
+func (p *handset) scan(at *replica, cabinet protocol.CabinetID, want int) answer {
 	p.t.Helper()
 	var a answer
 	p.do(at, "POST", "/api/v1/swaps", map[string]any{"cabinet_id": cabinet}, want, &a)
 	return a
 }
 
-func (p *phone) swap(at *replica, id protocol.SwapID) answer {
+func (p *handset) swap(at *replica, id protocol.SwapID) answer {
 	p.t.Helper()
 	var a answer
 	p.do(at, "GET", "/api/v1/swaps/"+string(id), nil, 200, &a)
 	return a
 }
 
-func (p *phone) me(at *replica) answer {
+func (p *handset) me(at *replica) answer {
 	p.t.Helper()
 	var a answer
 	p.do(at, "GET", "/api/v1/riders/me", nil, 200, &a)

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"batteryswap/backend/internal/link"
+	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -48,11 +49,15 @@ type Keys struct {
 	signing  link.Keys
 	riderRef []byte
 	seal     *staff.Seal
+	vault    *phone.Vault
 }
 
 // Seal keeps the secrets of staff closed. Its key is derived from that of the
 // rider references: no database has either.
 func (k Keys) Seal() *staff.Seal { return k.seal }
+
+// Vault keeps the phone numbers of riders; its keys are derived from the same.
+func (k Keys) Vault() *phone.Vault { return k.vault }
 
 // sealOf derives the seal's key.
 func sealOf(riderRef []byte) (*staff.Seal, error) {
@@ -186,6 +191,8 @@ func LoadKeys(dir string) (Keys, error) {
 	note(err)
 	if k.riderRef, err = readSecret(filepath.Join(dir, riderRefFile)); err == nil {
 		k.seal, err = sealOf(k.riderRef)
+		note(err)
+		k.vault, err = phone.NewVault(k.riderRef)
 	}
 	note(err)
 	if len(errs) > 0 {

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -28,6 +29,8 @@ type Options struct {
 	// Seal keeps the secrets of staff closed. Nil: none can be made, and none that
 	// is closed can be read.
 	Seal *staff.Seal
+	// Vault keeps the phone numbers of riders. Nil: none can be read or written.
+	Vault *phone.Vault
 	// MaxConns bounds the pool; 0: 16.
 	MaxConns int32
 }
