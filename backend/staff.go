@@ -235,7 +235,7 @@ func readBatteries(in io.Reader) ([]postgres.Battery, error) {
 	if err != nil {
 		return nil, fmt.Errorf("battery import: %w", err)
 	}
-	rows, err := spreadsheet.Rows(b)
+	rows, err := spreadsheet.Rows(b, staff.MaxSheet)
 	if err != nil {
 		return nil, config.Mistakes{fmt.Errorf("battery import: %w", err)}
 	}

@@ -103,6 +103,7 @@ func rows() []row {
 		{packages: []string{"backend/internal/spreadsheet"}, allowed: []string{excelize, "golang.org/x/text"}},
 		{packages: []string{"backend/internal/staff"}, allowed: []string{"protocol", "backend/internal/swap", otp, argon2}},
 		{packages: []string{"backend/internal/phone"}},
+		{packages: []string{"backend/internal/roll"}, allowed: []string{"backend/internal/phone"}},
 		{packages: []string{"backend/internal/notify"}, allowed: []string{"protocol"}},
 		{packages: []string{"backend/internal/memory"}, allowed: []string{"backend/internal/swap", "protocol"}},
 		{packages: []string{"backend/internal/place"}, allowed: []string{"backend/internal/swap", "protocol"}},

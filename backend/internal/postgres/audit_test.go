@@ -152,8 +152,10 @@ func TestAGoodDatabaseHasNoDifferences(t *testing.T) {
 func unaudited() map[string]string {
 	return map[string]string{
 		"rider.name": "a person", "rider.union_name": "a person", "rider.street": "a person", "rider.platform": "a person",
-		"rider.active": "staff", "rider.added_at": "a person",
-		"battery.type": "the registry", "battery.is_foreign": "the registry", "battery.ahead_of": "open swaps only",
+		"rider.active": "staff", "rider.added_at": "a person", "rider.membership_no": "a person", "rider.union_id": "a person",
+		"rider.phone_sealed": "a person", "rider.phone_hash": "a person", "rider.member_from": "a person", "rider.member_to": "a person",
+		"rider.forgotten_at": "a person",
+		"battery.type":       "the registry", "battery.is_foreign": "the registry", "battery.ahead_of": "open swaps only",
 		"ledger.position": "order", "ledger.recorded_at": "a note",
 		"swap.by_fact": "which indexes guard it", "swap.parked": "open swaps only", "swap.step": "the page", "swap.slot": "the page", "swap.door": "the page",
 		"swap.reason": "the page", "swap.view_seq": "the page", "swap.requested_at": "the page", "swap.updated_at": "the page", "swap.closed_at": "the page",

@@ -2,8 +2,9 @@
 // file, or a CSV file in UTF-8 or GB18030.
 //
 // It knows file formats and nothing of what stands in them. It gives Rows: all
-// rows as text, without blanks around a cell. It needs the whole file in memory;
-// what it unpacks is bounded.
+// rows as text, without blanks around a cell; of a number or a date that is what
+// the workbook keeps (46053, not 01-31-26). It needs the whole file in memory; what
+// it unpacks is bounded.
 package spreadsheet
 
 import (
@@ -20,13 +21,13 @@ import (
 
 // Bounds of a file.
 const (
-	MaxRows  = 20_000
 	maxCells = 50
 	maxUnzip = 64 << 20
 )
 
-// Rows reads a file. Rows that are empty at the end are left out.
-func Rows(file []byte) ([][]string, error) {
+// Rows reads a file of at most so many rows. Rows that are empty at the end are
+// left out.
+func Rows(file []byte, most int) ([][]string, error) {
 	var rows [][]string
 	var err error
 	switch {
@@ -51,8 +52,8 @@ func Rows(file []byte) ([][]string, error) {
 	for len(rows) > 0 && strings.Join(rows[len(rows)-1], "") == "" {
 		rows = rows[:len(rows)-1]
 	}
-	if len(rows) > MaxRows {
-		return nil, fmt.Errorf("file: %d rows, want at most %d", len(rows), MaxRows)
+	if len(rows) > most {
+		return nil, fmt.Errorf("file: %d rows, want at most %d", len(rows), most)
 	}
 	return rows, nil
 }
@@ -67,7 +68,7 @@ func readXLSX(file []byte) ([][]string, error) {
 	if len(sheets) == 0 {
 		return nil, errors.New("file: the workbook has no sheet")
 	}
-	rows, err := x.GetRows(sheets[0])
+	rows, err := x.GetRows(sheets[0], excelize.Options{RawCellValue: true})
 	if err != nil {
 		return nil, fmt.Errorf("file: sheet %q: %w", sheets[0], err)
 	}

@@ -37,6 +37,9 @@ func SheetCodes() []string {
 	return []string{SheetHeader, SheetEmpty, SheetSerial, SheetTwice, SheetType, SheetCells}
 }
 
+// MaxSheet bounds a list of batteries, in rows.
+const MaxSheet = 20_000
+
 // maxType bounds a battery's type, in bytes.
 const maxType = 100
 

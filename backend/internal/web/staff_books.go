@@ -180,5 +180,5 @@ func readUpload(r *http.Request) ([][]string, error) {
 	if err != nil {
 		return nil, errors.New("file: it did not come whole")
 	}
-	return spreadsheet.Rows(b)
+	return spreadsheet.Rows(b, staff.MaxSheet)
 }
