@@ -28,6 +28,7 @@ LINT         = .tools/golangci-lint-$(LINT_VERSION)
 .PHONY: help
 help: ## show this
 	@echo 'make demo       the whole system on this machine, with simulated cabinets and riders; Ctrl-C ends it'
+	@echo 'make monitoring the demo with Prometheus and Alertmanager beside it; dashboards: backend/monitoring/README.md'
 	@echo 'make test       all tests; make test RACE=1 (or make race) with the race detector'
 	@echo
 	@echo 'make build      the three programs into bin/'
@@ -64,6 +65,12 @@ demo: go
 	@.ci/deps demo
 	@$(MAKE) --no-print-directory build
 	bin/simulator demo $(if $(LISTEN),--listen $(LISTEN)) $(DEMOFLAGS)
+
+.PHONY: monitoring
+monitoring: go
+	@.ci/deps monitoring
+	@$(MAKE) --no-print-directory build
+	bin/simulator demo --monitoring backend/monitoring $(if $(LISTEN),--listen $(LISTEN)) $(DEMOFLAGS)
 
 .PHONY: test
 test: deps

@@ -30,6 +30,7 @@ type demoCommand struct {
 	KillPostgres int      `help:"Immediate stop of PostgreSQL, so often, at moments drawn from the seed (with --exit)." default:"0"`
 	BadNetwork   bool     `help:"Delay, cut, half open and swallow connections to broker and database, at moments drawn from the seed (with --exit)."`
 	Behaviours   []string `help:"What kinds of riders, in turn: ${behaviours}." default:"quick"`
+	Monitoring   string   `help:"Run Prometheus and Alertmanager beside it, with the files of this folder." placeholder:"FOLDER"`
 	Keep         string   `help:"Make this folder for keys, logs and journals, and leave it behind."`
 	Listen       string   `help:"Where riders' pages are served, HOST:PORT. Not on this machine alone: over TLS that nobody signed." default:"127.0.0.1:8080"`
 	Speed        float64  `help:"Rides are so many times as short, and batteries charge so many times as fast. Hands, doors and serial lines keep their time." default:"120"`
@@ -52,7 +53,7 @@ func (c *demoCommand) Run(log *slog.Logger) error {
 		Cabinets: c.Cabinets, Slots: c.Slots, Riders: c.Riders, Swaps: c.Swaps, Exit: c.Exit, JSON: c.JSON,
 		Seed: c.Seed, Speed: c.Speed, KillAgents: c.KillAgents, KillBackend: c.KillBackend, Baud: c.Baud,
 		Replicas: c.Replicas, KillBroker: c.KillBroker, KillPostgres: c.KillPostgres, BadNetwork: c.BadNetwork,
-		Scenario: c.Scenario, Keep: c.Keep, Listen: c.Listen, DatabaseURL: c.DatabaseURL, MQTTURL: c.MQTTURL, Programs: filepath.Dir(self),
+		Scenario: c.Scenario, Monitoring: c.Monitoring, Keep: c.Keep, Listen: c.Listen, DatabaseURL: c.DatabaseURL, MQTTURL: c.MQTTURL, Programs: filepath.Dir(self),
 	}
 	for _, name := range c.Behaviours {
 		b, err := rider.ParseBehaviour(name)

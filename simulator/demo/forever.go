@@ -160,14 +160,25 @@ func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
 	fmt.Fprintf(out, "%s\nyour page      %s\n  code         %s\n", code, link, s.code)
 	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
 	s.printStaff(out)
-	fmt.Fprintf(out, "metrics        http://%s/metrics (backend)\n", s.replicas[0].metrics)
+	for i, r := range s.replicas {
+		fmt.Fprintf(out, "%-14s http://%s/metrics (%s)\n", first(i, "metrics"), r.metrics, r.Name)
+	}
 	for _, c := range s.cabinets {
 		fmt.Fprintf(out, "               http://%s/metrics (%s, its screen: http://%s/)\n", c.metrics, c.id, c.screen)
 	}
+	s.printWatchers(out)
 	fmt.Fprintf(out, "logs           %s, %s\n", filepath.Join(s.dir, "backend.log"), filepath.Join(s.dir, "*", "agent.log"))
 	fmt.Fprintf(out, "typed here     cabinet %s status, … insert 3, … close 3, code operator, help\n", yours)
 	_, err = fmt.Fprintf(out, "Ctrl-C stops everything and leaves nothing behind.\n%s\n", strings.Repeat("─", 78))
 	return err
+}
+
+// first is the name of a list before its first line, and nothing before others.
+func first(i int, name string) string {
+	if i > 0 {
+		return ""
+	}
+	return name
 }
 
 // lines lets several goroutines print whole lines.

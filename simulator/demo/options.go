@@ -38,6 +38,9 @@ type Options struct {
 	// Keep is a folder for keys, logs and journals that is left behind; "" is a
 	// temporary one that is not.
 	Keep string
+	// Monitoring is a folder with the configurations of Prometheus and
+	// Alertmanager, which run beside the demo; "": they do not.
+	Monitoring string
 	// Listen is where the riders' pages are served: host:port.
 	Listen string
 	// DatabaseURL and MQTTURL replace what the demo would start.

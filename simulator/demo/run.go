@@ -288,7 +288,7 @@ func (s *stage) watch(ctx context.Context, ended <-chan struct{}) []string {
 
 func (s *stage) programs() []*process.Program {
 	var all []*process.Program
-	for _, p := range []*process.Program{s.database, s.broker} {
+	for _, p := range []*process.Program{s.database, s.broker, s.watchers.alertmanager, s.watchers.prometheus} {
 		if p != nil {
 			all = append(all, p)
 		}

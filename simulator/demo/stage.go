@@ -44,6 +44,7 @@ type stage struct {
 	killingDatabase, killingBroker sync.Mutex
 	databaseURL, brokerAddress     string
 	network                        network
+	watchers                       watchers
 
 	closers []func() error // run last to first
 	boards  sync.WaitGroup
@@ -104,6 +105,7 @@ func (s *stage) build(ctx context.Context) error {
 		{"add staff", s.addStaff},
 		{"start the backend", s.startReplicas},
 		{"start the agents", s.startAgents},
+		{"start Prometheus and Alertmanager", s.startWatchers},
 	} {
 		s.log.Debug(step.what)
 		if err := step.do(ctx); err != nil {
