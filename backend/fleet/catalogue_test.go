@@ -166,6 +166,7 @@ func TestTheCatalogueIsTrue(t *testing.T) {
 	m.safetyEvent(protocol.Alarm{Kind: protocol.AlarmSmoke})
 	m.told(errors.New("no"))
 	m.build.Set(1)
+	m.public.WithLabelValues("https://swap.example").Set(1)
 	for _, c := range m.own() {
 		r.MustRegister(c)
 	}

@@ -147,6 +147,7 @@ func (f *Fleet) Start(ctx context.Context) (err error) {
 	}
 	f.address, f.metricsAt = pages.Addr(), metrics.Addr()
 	f.publicURL = f.public(pages.Addr()).String()
+	f.metrics.public.WithLabelValues(f.publicURL).Set(1)
 	if err := f.openBooks(ctx); err != nil {
 		return err
 	}

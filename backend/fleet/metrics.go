@@ -37,6 +37,7 @@ type metrics struct {
 	signIns      *prometheus.CounterVec
 	certificates prometheus.Collector
 	build        prometheus.Gauge
+	public       *prometheus.GaugeVec
 
 	mu      sync.Mutex
 	waiting map[protocol.CabinetID]time.Time // a batch in flight: one per cabinet
@@ -86,6 +87,9 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		ConstLabels: prometheus.Labels{"program": "backend", "version": f.o.Version, "go": runtime.Version()},
 	})
 	m.build.Set(1)
+	m.public = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "swap_public_url_info", Help: "1; the label says where pages and console are, for links.",
+	}, []string{"url"})
 	m.certificates = certificates(f.o)
 	for _, c := range []string{"records", "telemetry"} {
 		m.connected.WithLabelValues(c).Set(0)
@@ -100,7 +104,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 // own are the metrics that this replica counts itself.
 func (m *metrics) own() []prometheus.Collector {
 	return []prometheus.Collector{
-		m.build, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag, m.batchRecords, m.ingest,
+		m.build, m.public, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag, m.batchRecords, m.ingest,
 		m.safety, m.notices, m.requests, m.requestTime, m.signIns, m.certificates,
 	}
 }
