@@ -33,9 +33,12 @@ type MaintenanceRequest struct {
 }
 
 // MaintenanceAnswer answers maintenance_request with a nonce, or either message
-// with why the order is not carried out.
+// with why the order is not carried out. Epoch and BootSeq say, as in prepared, in
+// which log its records will come.
 type MaintenanceAnswer struct {
 	OrderID OrderID `json:"order_id"`
+	Epoch   Epoch   `json:"epoch,omitzero"`
+	BootSeq uint32  `json:"boot_seq,omitempty"`
 	BootID  BootID  `json:"boot_id"`
 	Nonce   Nonce   `json:"nonce,omitzero"`
 	Reason  Reason  `json:"reason,omitempty"`
@@ -69,6 +72,10 @@ func (m MaintenanceAnswer) Validate() error {
 		return fmt.Errorf("reason %.40q: not on the closed list", m.Reason)
 	case m.Nonce.IsZero() && m.Reason == "":
 		return errors.New("nonce or reason: want one of them")
+	case m.Reason == "" && m.Epoch.IsZero():
+		return errZeroEpoch
+	case m.Reason == "" && m.BootSeq == 0:
+		return errors.New("boot_seq: want 1 or more")
 	}
 	return m.OrderID.Validate()
 }
@@ -101,8 +108,10 @@ func validateOrder(id OrderID, what Order, slot int) error {
 type Maintenance struct {
 	// MaintenanceID is the order that began it.
 	MaintenanceID OrderID `json:"maintenance_id"`
-	What          Order   `json:"what"`
-	Slot          int     `json:"slot,omitempty"` // of open
+	// OrderID is the order that this carries out; "" where it ended by itself.
+	OrderID OrderID `json:"order_id,omitempty"`
+	What    Order   `json:"what"`
+	Slot    int     `json:"slot,omitempty"` // of open
 	// Grant is the envelope that ordered it, verbatim; "" where it ended by itself.
 	Grant string `json:"grant,omitempty"`
 	// Reason is why it ended by itself.
@@ -119,6 +128,8 @@ type Change struct {
 	Slot    int           `json:"slot"`
 	Removed BatterySerial `json:"removed,omitempty"` // was in when it began
 	Added   BatterySerial `json:"added,omitempty"`   // is in
+	// Forced: no order had this slot opened. By whom it was, the cabinet cannot know.
+	Forced bool `json:"forced,omitempty"`
 }
 
 // RecordType names the record.

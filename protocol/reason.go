@@ -48,7 +48,8 @@ const (
 const (
 	ReasonKeyNotTurned    Reason = "key_not_turned"   // the key switch in the cabinet
 	ReasonNoMaintenance   Reason = "no_maintenance"   // none has begun in this boot
-	ReasonMaintenanceOver Reason = "maintenance_over" // it began 15 minutes ago
+	ReasonMaintenanceOver Reason = "maintenance_over" // it began 15 minutes ago, or is ending
+	ReasonSlotSilent      Reason = "slot_silent"      // nothing is heard of the slot that is to be opened
 )
 
 // Why a case is in review.
@@ -72,7 +73,7 @@ var reasons = []Reason{
 	ReasonUnderReview, ReasonRecovering, ReasonTooManyScans,
 	ReasonNotPluggedIn, ReasonNotExpected, ReasonFlagged, ReasonTooHot, ReasonVoltage, ReasonSensorsDisagree,
 	ReasonDoorDidNotOpen, ReasonDepositLate, ReasonPowerCut, ReasonPulseWindowEnded,
-	ReasonKeyNotTurned, ReasonNoMaintenance, ReasonMaintenanceOver,
+	ReasonKeyNotTurned, ReasonNoMaintenance, ReasonMaintenanceOver, ReasonSlotSilent,
 	ReasonHeldBattery, ReasonOtherBattery, ReasonInventoryDiffers, ReasonForeignSerial, ReasonSameSerialTwice,
 	ReasonUnknownSwap, ReasonContradictsBooks, ReasonLogHole, ReasonEpochReplaced, ReasonMalformedRecord,
 }

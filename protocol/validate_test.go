@@ -55,6 +55,8 @@ func TestValidateNamesTheField(t *testing.T) {
 		"slot is 2: want none for end":       change(t, func(m *MaintenanceGrant) { m.What = OrderEnd }),
 		`order_id "": want a UUIDv7`:         change(t, func(m *MaintenanceGrant) { m.OrderID = "" }),
 		"nonce or reason: want one":          change(t, func(m *MaintenanceAnswer) { m.Nonce, m.Reason = Nonce{}, "" }),
+		"epoch: want 32 hexadecimal di":      change(t, func(m *MaintenanceAnswer) { m.Epoch, m.Reason = Epoch{}, "" }),
+		"boot_seq: want 1 ":                  change(t, func(m *MaintenanceAnswer) { m.BootSeq, m.Reason = 0, "" }),
 		`reason "mood": not on`:              change(t, func(m *MaintenanceAnswer) { m.Reason = "mood" }),
 		`kind "gift": want swap`:             change(t, func(m *Prepare) { m.Kind = "gift" }),
 		"boot_seq: want 1 or more":           change(t, func(m *Prepared) { m.BootSeq = 0 }),

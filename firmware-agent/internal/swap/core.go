@@ -68,7 +68,7 @@ const (
 
 // door is what is remembered of a slot's door, in RAM.
 type door struct {
-	licensed bool // pulsed in this boot (or by a swap found open), not closed since it opened
+	licensed bool // pulsed in this boot (or before, for what was found open), not closed since it opened
 	open     bool // seen open, and not closed since
 	opened   bool // seen open since the last pulse
 	ajar     bool // not provably closed, since ajarSince
@@ -332,6 +332,9 @@ func (c *core) watchClosed(v slot.View, d *door) {
 // watchOverdue prompts, and raises an alarm once, for a door that is not closed.
 func (c *core) watchOverdue(v slot.View, d *door) {
 	if !d.ajar || c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
+		return
+	}
+	if c.inWindow(d) {
 		return
 	}
 	limit, waits := alarmAfterAny, c.in.Now-d.ajarSince

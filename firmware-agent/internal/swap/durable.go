@@ -26,6 +26,8 @@ type Durable struct {
 	SpentMS Spent `json:"spent_ms,omitempty"`
 	// Open is the swap that was accepted and is not closed.
 	Open *Open `json:"open,omitempty"`
+	// Maintained is the maintenance that has begun and is not over.
+	Maintained *Maintained `json:"maintained,omitempty"`
 	// Alarms are those raised and not cleared, sorted.
 	Alarms Alarms `json:"alarms,omitempty"`
 	// Forced is what the slots under a tamper alarm held before, as far as it is
@@ -173,6 +175,8 @@ func decode(r protocol.Record) (protocol.Payload, error) {
 		return decodeAs[protocol.Alarm](r)
 	case protocol.RecordConfig:
 		return decodeAs[protocol.ConfigApplied](r)
+	case protocol.RecordMaintenance:
+		return decodeAs[protocol.Maintenance](r)
 	}
 	return nil, nil
 }
@@ -202,6 +206,8 @@ func (d Durable) fold(monoMS uint64, p protocol.Payload) (Durable, error) {
 		}
 	case protocol.ConfigApplied:
 		d.Config, d.KeysVersion = p.Config, p.KeysVersion
+	case protocol.Maintenance:
+		d = d.foldMaintenance(monoMS, p)
 	}
 	if d.Open == nil {
 		return d, nil
@@ -218,10 +224,7 @@ func (d Durable) foldAccept(monoMS uint64, p protocol.Accept) (Durable, error) {
 	}
 	o := Open{
 		SwapID: p.SwapID, Kind: p.Kind, BootSeq: d.BootSeq, MonoMS: monoMS,
-		Deposits: g.DepositSlots, Offers: g.Dispense, Expect: g.ExpectSerials,
-	}
-	for _, s := range p.Inventory {
-		o.Before = append(o.Before, Kept{Slot: s.Slot, Out: s.Out, Presence: s.Presence, Serial: s.BatterySerial})
+		Deposits: g.DepositSlots, Offers: g.Dispense, Expect: g.ExpectSerials, Before: keep(p.Inventory),
 	}
 	d.Open = &o
 	return d, nil

@@ -63,8 +63,21 @@ func TestSnapshotFits(t *testing.T) {
 	for n := range protocol.MaxFlaggedSerials {
 		d.Config.FlaggedSerials = append(d.Config.FlaggedSerials, serial(n))
 	}
-	d.Open = o
-	b, err := d.Snapshot()
+	end := protocol.Maintenance{
+		MaintenanceID: orderID(1), OrderID: orderID(2), What: protocol.OrderEnd, Slot: 48, Reason: protocol.ReasonMaintenanceOver,
+		Grant: strings.Repeat("\"", 64) + strings.Repeat("x", maxOrderGrant-64), Inventory: inv,
+	}
+	for n := range protocol.MaxSlots {
+		d.Maintained = &Maintained{MaintenanceID: orderID(1), BootSeq: 1 << 31, MonoMS: 1 << 50, Before: o.Before, Opened: d.Config.SlotsOut}
+		end.Changes = append(end.Changes, protocol.Change{Slot: n + 1, Removed: serial(n), Added: serial(n + 1), Forced: true})
+	}
+	b, err := protocol.MarshalPayload(end)
+	require.NoError(t, err)
+	t.Logf("MAINTENANCE of %d bytes", len(b))
+	_, err = d.Snapshot() // no swap is open meanwhile
+	require.NoError(t, err)
+	d.Open, d.Maintained = o, nil
+	b, err = d.Snapshot()
 	require.NoError(t, err)
 	t.Logf("snapshot of %d bytes, of at most %d", len(b), protocol.MaxPayload)
 	var back Durable

@@ -63,6 +63,8 @@ type Input struct {
 	Refuse protocol.Reason
 	// Halt: a safety alarm is latched; no lock is pulsed for anybody.
 	Halt bool
+	// Key: the key switch in the cabinet is turned. Unknown is not turned.
+	Key slot.Tri
 	// Safety is what the safety loop says; nil: it says nothing.
 	Safety *Safety
 	// Event is what happened; nil is that time passed or a reading came.
@@ -78,7 +80,8 @@ func (in Input) view(n int) slot.View {
 	return slot.View{Slot: n}
 }
 
-// Event is one of Prepare, Grant, Cancel, Wish, Answered and Configure.
+// Event is one of Prepare, Grant, Cancel, Wish, MaintenanceRequest,
+// MaintenanceGrant, Answered and Configure.
 type Event interface{ event() }
 
 // Prepare is a verified prepare, with what the machine needs to answer it.

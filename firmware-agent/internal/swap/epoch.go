@@ -11,8 +11,8 @@ import (
 // left: pulses that were spent, alarms that are on, the configuration. A new
 // epoch must not be a way to more pulses, nor to a battery that is held. whole
 // says that d is the fold of every record that was ever written; else the bucket
-// begins empty. A swap that is left open is not carried over: a person decides,
-// and until then what it may have moved is held.
+// begins empty. A swap that is left open is not carried over, nor is maintenance:
+// a person decides, and until then what they may have moved is held.
 func (d Durable) Carry(whole bool) ([]byte, error) {
 	next := Durable{
 		RunMS: d.RunMS, SpentMS: d.SpentMS, Alarms: d.Alarms, Forced: d.Forced, Config: d.Config, KeysVersion: d.KeysVersion,
@@ -22,6 +22,11 @@ func (d Durable) Carry(whole bool) ([]byte, error) {
 	}
 	if d.Open != nil {
 		for _, n := range d.Open.pulsed(protocol.PurposeDeposit, protocol.PurposeDispense) {
+			next.Alarms = foldAlarm(next.Alarms, protocol.Alarm{Kind: protocol.AlarmHeldBattery, Slot: n})
+		}
+	}
+	if d.Maintained != nil {
+		for _, n := range d.Maintained.Opened {
 			next.Alarms = foldAlarm(next.Alarms, protocol.Alarm{Kind: protocol.AlarmHeldBattery, Slot: n})
 		}
 	}

@@ -1,11 +1,13 @@
 package swap
 
 import (
+	"encoding/json"
 	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 )
 
@@ -27,6 +29,22 @@ func (r *rig) checkPulse(n int) {
 	intent, ok := last.p.(protocol.Intent)
 	require.True(r.t, ok && intent.Slot == n && last.rec.BootSeq == r.bootSeq,
 		"I4: pulse of slot %d is not preceded on disk by its INTENT but by %s\n%s", n, last.rec.Type, r)
+	if intent.Purpose == protocol.PurposeMaintenance {
+		r.checkOrder(intent)
+	} else {
+		r.checkGrant(n)
+	}
+	for i, b := range r.boxes {
+		shut := !b.open && !b.unlocked || b.forced
+		require.True(r.t, i+1 == n || shut, "I8: slot %d is pulsed while slot %d is not closed\n%s", n, i+1, r)
+	}
+	r.pulses = append(r.pulses, r.allTime)
+	hour := slices.DeleteFunc(slices.Clone(r.pulses), func(p time.Duration) bool { return r.allTime-p >= time.Hour })
+	require.LessOrEqual(r.t, len(hour), r.limits.MaxPulsesPerHour, "I8: too many pulses in an hour\n%s", r)
+}
+
+// checkGrant: the pulse is of an accepted grant.
+func (r *rig) checkGrant(n int) {
 	var accept *protocol.Accept
 	var at time.Duration
 	for _, j := range slices.Backward(r.journal) {
@@ -45,13 +63,68 @@ func (r *rig) checkPulse(n int) {
 	require.LessOrEqual(r.t, at-m.at, 15*time.Second, "I4: the nonce was too old at ACCEPT\n%s", r)
 	require.LessOrEqual(r.t, r.now-at, 6*time.Minute, "I4: pulse later than 6 min after ACCEPT\n%s", r)
 	require.Contains(r.t, r.open().granted(), n, "I4: slot %d is not in the grant\n%s", n, r)
-	for i, b := range r.boxes {
-		shut := !b.open && !b.unlocked || b.forced
-		require.True(r.t, i+1 == n || shut, "I8: slot %d is pulsed while slot %d is not closed\n%s", n, i+1, r)
+}
+
+// checkOrder: the pulse is of an order of maintenance that is under way, with the
+// key switch turned.
+func (r *rig) checkOrder(i protocol.Intent) {
+	require.Equal(r.t, slot.Yes, r.key, "I4: pulse of slot %d, and the key is not turned\n%s", i.Slot, r)
+	var began, opened *protocol.Maintenance
+	var begun, at time.Duration
+	for _, j := range slices.Backward(r.journal) {
+		m, ok := j.p.(protocol.Maintenance)
+		if !ok {
+			require.NotEqual(r.t, protocol.RecordAccept, j.rec.Type, "I4: maintenance has not begun since the last swap\n%s", r)
+			continue
+		}
+		require.Equal(r.t, r.bootSeq, j.rec.BootSeq, "I6: pulse of slot %d for an order of an earlier boot\n%s", i.Slot, r)
+		require.NotEqual(r.t, protocol.OrderEnd, m.What, "I4: pulse after the end of maintenance\n%s", r)
+		when := time.Duration(j.rec.MonoMS) * time.Millisecond
+		if m.What == protocol.OrderOpen && opened == nil {
+			opened, at = &m, when
+		}
+		if m.What == protocol.OrderBegin {
+			began, begun = &m, when
+			break
+		}
 	}
-	r.pulses = append(r.pulses, r.allTime)
-	hour := slices.DeleteFunc(slices.Clone(r.pulses), func(p time.Duration) bool { return r.allTime-p >= time.Hour })
-	require.LessOrEqual(r.t, len(hour), r.limits.MaxPulsesPerHour, "I8: too many pulses in an hour\n%s", r)
+	require.True(r.t, began != nil && opened != nil, "I4: pulse of slot %d without maintenance\n%s", i.Slot, r)
+	require.LessOrEqual(r.t, r.now-begun, 15*time.Minute, "I4: pulse later than 15 min after its begin\n%s", r)
+	require.True(r.t, opened.OrderID == i.OrderID && opened.Slot == i.Slot && opened.MaintenanceID == began.MaintenanceID,
+		"I4: pulse of slot %d is not by the order on disk\n%s", i.Slot, r)
+	var g protocol.MaintenanceGrant
+	require.NoError(r.t, json.Unmarshal([]byte(opened.Grant), &g))
+	require.True(r.t, g.What == protocol.OrderOpen && g.Slot == i.Slot && g.OrderID == i.OrderID, "I4: another grant: %+v\n%s", g, r)
+	m, ok := r.minted[g.Nonce]
+	require.True(r.t, ok && m.boot == r.bootSeq, "I4: the nonce was not minted in this boot\n%s", r)
+	require.LessOrEqual(r.t, at-m.at, 15*time.Second, "I4: the nonce was too old\n%s", r)
+	require.False(r.t, r.nonces[g.Nonce], "I5: a second pulse for one nonce\n%s", r)
+	r.nonces[g.Nonce] = true
+}
+
+// checkMaintained compares an end of maintenance with what has happened.
+func (r *rig) checkMaintained(m protocol.Maintenance) {
+	told := map[int]protocol.Change{}
+	for _, c := range m.Changes {
+		told[c.Slot] = c
+	}
+	serial := func(b box) protocol.BatterySerial {
+		if b.in == nil {
+			return ""
+		}
+		return b.in.serial
+	}
+	for i, was := range r.begun {
+		now := r.boxes[i]
+		c, ok := told[i+1]
+		if ok {
+			require.Equal(r.t, serial(was), c.Removed, "I2: slot %d held another\n%s", i+1, r)
+			require.Equal(r.t, serial(now), c.Added, "I2: slot %d holds another\n%s", i+1, r)
+		} else if !was.mute && !now.mute && !was.dead && !now.dead && !was.liar && !now.liar && !now.open && !now.unlocked && !was.open && !was.unlocked {
+			require.Equal(r.t, serial(was), serial(now), "I2: the change of slot %d is not told\n%s", i+1, r)
+		}
+		require.False(r.t, now.open && !now.forced && !now.dead, "R2: maintenance ends with door %d open\n%s", i+1, r)
+	}
 }
 
 // check looks at a record as it is written.
@@ -63,6 +136,13 @@ func (r *rig) check(p protocol.Payload) {
 		r.accepted = r.where()
 	case protocol.Closed:
 		r.checkClosed(p)
+	case protocol.Maintenance:
+		switch p.What {
+		case protocol.OrderBegin:
+			r.begun = slices.Clone(r.boxes)
+		case protocol.OrderEnd:
+			r.checkMaintained(p)
+		}
 	}
 }
 

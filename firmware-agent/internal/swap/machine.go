@@ -20,12 +20,13 @@ type Limits struct {
 type phase uint8
 
 const (
-	idle     phase = iota
-	prepared       // a nonce is minted; with a grant when offer.grant is set
-	unlocked       // act has been pulsed: wait for its door, and for it to close
-	verify         // a battery is in, closed: who is it?
-	choose         // the deposit is in: which slot to dispense from
-	settling       // nothing more will be pulsed: wait for the sensors
+	idle        phase = iota
+	prepared          // a nonce is minted; with a grant when offer.grant is set
+	unlocked          // act has been pulsed: wait for its door, and for it to close
+	verify            // a battery is in, closed: who is it?
+	choose            // the deposit is in: which slot to dispense from
+	settling          // nothing more will be pulsed: wait for the sensors
+	maintaining       // staff work at the cabinet: no swap
 )
 
 // proposal is a prepared swap.
@@ -61,6 +62,12 @@ type Machine struct {
 	reason protocol.Reason
 	since  time.Duration
 
+	// orders wait for their grants. stopping and keyOffSince are of the maintenance
+	// that is under way.
+	orders      []order
+	stopping    stopping
+	keyOffSince time.Duration
+
 	pulse *Pulse
 }
 
@@ -76,6 +83,7 @@ const (
 	whyVoids    = "many_voids" // cancels of swaps that were never prepared here
 	whyVersion  = "version"    // a configuration that is not newer
 	whyConfig   = "config"     // a configuration that is not valid
+	whyOrder    = "order"      // another order under the same identifier
 )
 
 // Step says what happened to the machine and what is to be done.
@@ -96,9 +104,13 @@ func (m Machine) Step(in Input) (Machine, Plan) {
 	case Wish:
 		m.wish(ev)
 	case Answered:
-		if m.phase == unlocked && ev.Slot == m.act.slot && !m.act.answered {
+		if (m.phase == unlocked || m.phase == maintaining) && ev.Slot == m.act.slot && !m.act.answered {
 			m.act.answered, m.act.answeredAt = true, in.Now
 		}
+	case MaintenanceRequest:
+		m.askedOrder(ev)
+	case MaintenanceGrant:
+		m.grantedOrder(ev)
 	case Configure:
 		m.configure(ev)
 	}
@@ -125,6 +137,8 @@ func (m *Machine) advance() {
 		if m.settle(m.reason, false) {
 			m.end(id)
 		}
+	case maintaining:
+		m.advanceMaintenance()
 	}
 }
 
@@ -229,19 +243,28 @@ func (c *core) Durable() Durable { return c.durable }
 // SwapID names the open swap, "" when there is none.
 func (c *core) SwapID() protocol.SwapID { return c.swapID() }
 
-// Slots are those that the open or prepared swap may open.
+// Slots are those that the open or prepared swap may open, or maintenance.
 func (m *Machine) Slots() []int {
 	if m.phase == prepared {
 		p := m.proposal.reply
 		return grantSlots(protocol.Grant{DepositSlots: p.DepositSlots, Dispense: p.Dispense})
 	}
-	return m.core.Slots()
+	out := m.core.Slots()
+	for _, o := range m.orders {
+		if m.phase == maintaining && o.asked.Slot != 0 && !slices.Contains(out, o.asked.Slot) {
+			out = append(slices.Clone(out), o.asked.Slot)
+		}
+	}
+	return out
 }
 
-// Slots are those that the open swap may have opened.
+// Slots are those that the open swap may have opened, or maintenance has.
 func (c *core) Slots() []int {
-	if c.durable.Open == nil {
-		return nil
+	switch d := c.durable; {
+	case d.Open != nil:
+		return d.Open.granted()
+	case d.Maintained != nil:
+		return d.Maintained.Opened
 	}
-	return c.durable.Open.granted()
+	return nil
 }

@@ -34,6 +34,8 @@ func (m *Machine) prepare(ev Prepare) {
 		reason = m.in.Refuse
 	case m.durable.Config.OutOfService:
 		reason = protocol.ReasonOutOfService
+	case m.forStaff():
+		reason = protocol.ReasonMaintenance
 	case m.phase != idle || m.ajar() || m.left() < pulsesOfSwap:
 		reason = protocol.ReasonBusy
 	case reason == "" && ev.Kind.NeedsPresence() && !ev.Present:
@@ -55,6 +57,10 @@ func (m *Machine) prepare(ev Prepare) {
 	m.enter(prepared)
 	m.add(Reply{m.proposal.reply})
 }
+
+// forStaff: maintenance is under way, or who has turned the key is about to begin
+// it. A swap that has begun goes on.
+func (m *Machine) forStaff() bool { return m.durable.Maintained != nil || m.in.Key == slot.Yes }
 
 // waking: the agent has just started and has not read every slot yet, so that
 // "none" would be said too early.
@@ -193,6 +199,8 @@ func (m *Machine) accept(g Grant) {
 	case reason != "":
 	case m.in.Halt:
 		reason = protocol.ReasonAlarm
+	case m.forStaff():
+		reason = protocol.ReasonMaintenance
 	case m.ajar():
 		reason = protocol.ReasonBusy
 	case g.Kind.Deposits() && !slices.ContainsFunc(g.DepositSlots, first):

@@ -68,6 +68,7 @@ type rig struct {
 	refuse   protocol.Reason
 	halt     bool
 	safety   *Safety
+	key      slot.Tri // the key switch
 
 	// cut, when set, is asked at every boundary between effects.
 	cut func(where string) bool
@@ -75,9 +76,11 @@ type rig struct {
 	pulsed func(n int) pulseResult
 	// accepted is where the batteries were when the open swap was accepted.
 	accepted map[protocol.BatterySerial]int
-	nonces   map[protocol.Nonce]bool
-	lie      bool // the next cut loses the last record if it is an INTENT
-	broken   defect
+	// begun is what each box held when maintenance began.
+	begun  []box
+	nonces map[protocol.Nonce]bool
+	lie    bool // the next cut loses the last record if it is an INTENT
+	broken defect
 }
 
 // defect is what is broken on purpose, to see that the checks find it.
@@ -209,7 +212,7 @@ func (r *rig) reading(n int) slot.Reading {
 }
 
 func (r *rig) input(e Event) Input {
-	in := Input{Now: r.now, Event: e, Refuse: r.refuse, Halt: r.halt, Safety: r.safety}
+	in := Input{Now: r.now, Event: e, Refuse: r.refuse, Halt: r.halt, Key: r.key, Safety: r.safety}
 	for i := range r.ev {
 		v := r.ev[i].View(r.now)
 		if r.broken == noStable {
@@ -315,9 +318,12 @@ func (r *rig) effects(effects []Effect) bool {
 			}
 		case Reply:
 			r.replies = append(r.replies, e.Message)
-			if p, ok := e.Message.(protocol.Prepared); ok {
-				if _, again := r.minted[p.Nonce]; !again {
-					r.minted[p.Nonce] = mint{r.bootSeq, r.now}
+			switch p := e.Message.(type) {
+			case protocol.Prepared:
+				r.mint(p.Nonce)
+			case protocol.MaintenanceAnswer:
+				if p.Reason == "" {
+					r.mint(p.Nonce)
 				}
 			}
 		case Hurry:
@@ -333,6 +339,13 @@ func (r *rig) effects(effects []Effect) bool {
 		where = "at rest"
 	}
 	return !r.cutAt(where)
+}
+
+// mint notes when a nonce was told first.
+func (r *rig) mint(n protocol.Nonce) {
+	if _, again := r.minted[n]; !again {
+		r.minted[n] = mint{r.bootSeq, r.now}
+	}
 }
 
 // pulse is the lock's part.
@@ -425,6 +438,10 @@ func (r *rig) lastIntent() (protocol.Intent, bool) {
 			return p, true
 		case protocol.Accept, protocol.Closed:
 			return protocol.Intent{}, false
+		case protocol.Maintenance:
+			if p.What != protocol.OrderOpen {
+				return protocol.Intent{}, false
+			}
 		}
 	}
 	return protocol.Intent{}, false
