@@ -176,8 +176,10 @@ func (c *Core) enqueue(what cabinet.Input) {
 }
 
 func (c *Core) deliver(m protocol.Message, raw []byte) bool {
-	if p, ok := m.(protocol.Prepare); ok && c.cabinet == nil {
-		c.send(protocol.Refused{SwapID: p.SwapID, Reason: protocol.ReasonOutOfService})
+	if c.cabinet == nil {
+		if no := refusal(m, c.bootID); no != nil {
+			c.send(no)
+		}
 	}
 	if _, ok := m.(protocol.Guide); ok {
 		return true // there is no screen here

@@ -237,10 +237,21 @@ func (a *Agent) deliver(m protocol.Message, raw []byte) bool {
 	if a.cabinet != nil {
 		return a.cabinet.Deliver(cabinet.Command{Message: m, Raw: raw})
 	}
-	if p, ok := m.(protocol.Prepare); ok {
-		a.link.Send(protocol.Refused{SwapID: p.SwapID, Reason: protocol.ReasonOutOfService})
+	if no := refusal(m, a.bootID); no != nil {
+		a.link.Send(no)
 	}
 	return true
+}
+
+// refusal is what an agent without a journal answers: no. nil is nothing.
+func refusal(m protocol.Message, boot protocol.BootID) protocol.Message {
+	switch m := m.(type) {
+	case protocol.Prepare:
+		return protocol.Refused{SwapID: m.SwapID, Reason: protocol.ReasonOutOfService}
+	case protocol.MaintenanceRequest:
+		return protocol.MaintenanceAnswer{OrderID: m.OrderID, BootID: boot, Reason: protocol.ReasonOutOfService}
+	}
+	return nil
 }
 
 func (a *Agent) rejected(t protocol.Type, why string) {

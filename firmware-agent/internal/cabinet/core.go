@@ -186,7 +186,7 @@ func (c *Core) take(what Input) swap.Event {
 
 // input is what the machine sees now.
 func (c *Core) input(event swap.Event) swap.Input {
-	in := swap.Input{Now: c.now, Event: event, Refuse: c.o.OutOfService()}
+	in := swap.Input{Now: c.now, Event: event, Refuse: c.o.OutOfService(), Key: c.key()}
 	for _, e := range c.evidence {
 		v := e.View(in.Now)
 		in.Halt = in.Halt || v.Smoke
@@ -214,29 +214,49 @@ func (c *Core) boardFresh() bool {
 	return c.boardSeen && c.now-c.board.At <= c.o.Limits.SensorStale
 }
 
+// key is whether the key switch is turned, as far as that is known now.
+func (c *Core) key() slot.Tri {
+	if !c.boardFresh() {
+		return slot.Unknown
+	}
+	return c.board.MaintenanceKey
+}
+
 // command makes an event of a message; nil for one that only looks, or that is
 // not for a cabinet.
 func (c *Core) command(cmd Command) swap.Event {
 	switch m := cmd.Message.(type) {
 	case protocol.Prepare:
-		e := swap.Prepare{Prepare: m, Present: c.present(m.Presence)}
-		if _, err := io.ReadFull(c.o.Random, e.Random[:]); err != nil {
-			c.o.Log.Error("no nonce", "swap_id", m.SwapID, "err", err)
-			return nil
+		if nonce, ok := c.nonce(); ok {
+			return swap.Prepare{Prepare: m, Random: nonce, Present: c.present(m.Presence)}
 		}
-		return e
 	case protocol.Grant:
 		return swap.Grant{Grant: m, Raw: cmd.Raw}
 	case protocol.Cancel:
 		return swap.Cancel{Cancel: m}
 	case protocol.Wish:
 		return swap.Wish{Wish: m}
+	case protocol.MaintenanceRequest:
+		if nonce, ok := c.nonce(); ok {
+			return swap.MaintenanceRequest{MaintenanceRequest: m, Random: nonce}
+		}
+	case protocol.MaintenanceGrant:
+		return swap.MaintenanceGrant{MaintenanceGrant: m, Raw: cmd.Raw}
 	case protocol.InventoryRequest:
 		c.add(Send{protocol.InventoryReport{Slots: c.Inventory()}})
 	default:
 		c.reject(swap.Rejected{Type: m.MessageType(), Why: "unexpected"})
 	}
 	return nil
+}
+
+// nonce draws one.
+func (c *Core) nonce() (n protocol.Nonce, ok bool) {
+	if _, err := io.ReadFull(c.o.Random, n[:]); err != nil {
+		c.o.Log.Error("no nonce", "err", err)
+		return n, false
+	}
+	return n, true
 }
 
 // present reports whether the rider has proved to stand at the cabinet.
@@ -249,7 +269,7 @@ func (c *Core) present(code string) bool {
 	return c.pressed && c.now-c.pressedAt <= buttonWindow
 }
 
-// hurry has the slots of a swap read as often as the line allows.
+// hurry has the slots that are in use read as often as the line allows.
 func (c *Core) hurry() {
 	slots := c.inUse()
 	if on := len(slots) > 0; on != c.hurried || !slices.Equal(slots, c.watched) {
@@ -258,7 +278,7 @@ func (c *Core) hurry() {
 	}
 }
 
-// inUse are the slots that a swap may open, or has.
+// inUse are the slots that a swap or maintenance may open, or has.
 func (c *Core) inUse() []int {
 	if c.recovery != nil {
 		return c.recovery.Slots()

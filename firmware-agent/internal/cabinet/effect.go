@@ -98,5 +98,8 @@ func (c *Core) reply(m protocol.Message) {
 		c.stats.refused.add(string(r.Reason))
 		c.o.Log.Info("prepare refused", "swap_id", r.SwapID, "reason", r.Reason)
 	}
+	if a, ok := m.(protocol.MaintenanceAnswer); ok && a.Reason != "" {
+		c.o.Log.Info("order of maintenance refused", "reason", a.Reason)
+	}
 	c.add(Send{m})
 }

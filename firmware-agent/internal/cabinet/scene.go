@@ -60,12 +60,15 @@ func (c *Core) play(p protocol.Payload) {
 	}
 }
 
+// forStaff: maintenance is under way, or the key switch is turned for it.
+func (c *Core) forStaff() bool { return c.durable().Maintained != nil || c.key() == slot.Yes }
+
 // scene is what the screen shows after a step.
 func (c *Core) scene(slots []slot.View, out protocol.Reason) Scene {
 	d := c.durable()
 	s := Scene{
 		Alarm: out == protocol.ReasonAlarm, Out: out,
-		Maintenance: c.boardFresh() && c.board.MaintenanceKey == slot.Yes,
+		Maintenance: c.forStaff(),
 		Outcome:     c.played.closed.Outcome, Reason: c.played.closed.Reason, EndedAt: c.played.endedAt,
 	}
 	for _, v := range slots {

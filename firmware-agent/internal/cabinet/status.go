@@ -25,6 +25,9 @@ func (c *Core) look(in swap.Input) {
 	if out == "" && c.durable().Config.OutOfService {
 		out = protocol.ReasonOutOfService
 	}
+	if out == "" && c.forStaff() {
+		out = protocol.ReasonMaintenance
+	}
 	c.view = view{durable: c.durable(), slots: in.Slots, at: in.Now, out: out, scene: c.scene(in.Slots, out)}
 }
 
@@ -172,6 +175,8 @@ func (c *Core) note(p protocol.Payload) {
 	case protocol.Void:
 		c.stats.closed.add(string(protocol.OutcomeNotStarted))
 		c.o.Log.Info("swap void", "swap_id", p.SwapID, "reason", p.Reason)
+	case protocol.Maintenance:
+		c.o.Log.Info("maintenance", "event", p.What, "slot", p.Slot, "reason", p.Reason)
 	case protocol.Tamper:
 		c.o.Log.Warn("a door opened that nobody was granted", "slot", p.Slot)
 	case protocol.ChargeCut:

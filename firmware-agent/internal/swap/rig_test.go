@@ -77,10 +77,11 @@ type rig struct {
 	// accepted is where the batteries were when the open swap was accepted.
 	accepted map[protocol.BatterySerial]int
 	// begun is what each box held when maintenance began.
-	begun  []box
-	nonces map[protocol.Nonce]bool
-	lie    bool // the next cut loses the last record if it is an INTENT
-	broken defect
+	begun   []box
+	begunAs protocol.Inventory
+	nonces  map[protocol.Nonce]bool
+	lie     bool // the next cut loses the last record if it is an INTENT
+	broken  defect
 }
 
 // defect is what is broken on purpose, to see that the checks find it.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 )
 
@@ -38,14 +39,15 @@ func TestRandomWalk(t *testing.T) {
 	t.Logf("%+v", total)
 	for what, n := range map[string]int{
 		"swaps": total.swaps, "cuts": total.cuts, "lies": total.lies, "reviews": total.reviews,
-		"replays": total.replays, "thefts": total.thefts, "snapshots": total.snapshots,
+		"replays": total.replays, "thefts": total.thefts, "snapshots": total.snapshots, "visits": total.visits,
+		"visits that moved something": total.moved,
 	} {
 		require.NotZero(t, n, "the walks had no %s: they prove less than they say", what)
 	}
 }
 
 type tally struct {
-	swaps, accepted, cuts, lies, reviews, replays, thefts, snapshots, failedPulses, deadBoards int
+	swaps, accepted, cuts, lies, reviews, replays, thefts, snapshots, failedPulses, deadBoards, visits, moved int
 }
 
 func (t *tally) add(o tally) {
@@ -59,6 +61,8 @@ func (t *tally) add(o tally) {
 	t.snapshots += o.snapshots
 	t.failedPulses += o.failedPulses
 	t.deadBoards += o.deadBoards
+	t.visits += o.visits
+	t.moved += o.moved
 }
 
 // named makes failures tell the seed.
@@ -146,6 +150,9 @@ func (w *walker) one(n int) {
 		w.theft()
 	}
 	w.lull()
+	if w.chance(6) {
+		w.visit()
+	}
 	k := []protocol.Kind{protocol.KindSwap, protocol.KindSwap, protocol.KindSwap, protocol.KindOwed, protocol.KindIssue, protocol.KindHandBack}[w.rnd.IntN(6)]
 	if len(w.hands) == 0 && k.Deposits() {
 		k = protocol.KindOwed
@@ -202,7 +209,12 @@ func (w *walker) spend(ticks int) {
 		}
 		if w.chance(15) {
 			w.replays++
-			w.event(w.heard[w.rnd.IntN(len(w.heard))])
+			e := w.heard[w.rnd.IntN(len(w.heard))]
+			if q, ok := e.(MaintenanceRequest); ok { // the cabinet draws anew for each
+				q.Random = w.nonce()
+				e = q
+			}
+			w.event(e)
 		}
 		if w.chance(500) {
 			w.deadBoards++
@@ -245,6 +257,14 @@ func (w *walker) act() {
 // at does what the door is for, or something else.
 func (w *walker) at(b *box, purpose protocol.Purpose) {
 	want := purpose == protocol.PurposeDispense || purpose == protocol.PurposeReturn
+	if purpose == protocol.PurposeMaintenance && w.chance(2) {
+		if b.in == nil {
+			w.in(b)
+		} else {
+			w.out(b)
+		}
+		return
+	}
 	if w.mischief && w.chance(3) {
 		switch w.rnd.IntN(4) {
 		case 0:
@@ -322,7 +342,7 @@ func (w *walker) snapshot() {
 // calm ends all faults, closes all doors and demands that the swap ends (I13).
 func (w *walker) calm() {
 	honest := !w.mischief
-	w.cutsLeft, w.mischief = 0, false
+	w.cutsLeft, w.mischief, w.key = 0, false, slot.No
 	for end := w.now + 10*time.Minute; ; {
 		if !w.on {
 			w.boot()
@@ -353,6 +373,58 @@ func (w *walker) calm() {
 				require.False(w.t, honest, "I14: a review, and the rider was honest\n%s", w.rig)
 				w.reviews++
 			}
+		}
+	}
+}
+
+// visit is a technician's, with the key switch, orders that come in any order and
+// again, and cuts.
+func (w *walker) visit() {
+	w.visits++
+	w.made++
+	hands, cutsLeft, mischief := w.hands, w.cutsLeft, w.mischief
+	w.hands = []*battery{charged(protocol.BatterySerial(fmt.Sprintf("N%d", w.made)))}
+	w.from = len(w.journal)
+	w.cutsLeft, w.mischief, w.key = w.rnd.IntN(3), false, slot.Yes
+	if w.chance(8) {
+		w.key = slot.Unknown
+	}
+	w.obey(protocol.OrderBegin, 0)
+	for range 1 + w.rnd.IntN(4) {
+		w.obey(protocol.OrderOpen, 1+w.rnd.IntN(len(w.boxes)))
+		w.spend(4 + w.rnd.IntN(30))
+		if w.chance(12) {
+			w.key = slot.Tri(w.rnd.IntN(3))
+		}
+		if w.chance(12) {
+			w.theft()
+			w.wait(3 * time.Second) // else what the end tells was read before
+		}
+	}
+	if !w.chance(3) {
+		w.obey(protocol.OrderEnd, 0)
+	}
+	w.spend(20)
+	w.calm()
+	w.hands, w.cutsLeft, w.mischief = hands, cutsLeft, mischief
+	for _, m := range w.ends() {
+		w.moved += boolInt(len(m.Changes) > 0)
+	}
+}
+
+// obey asks for an order, and grants it unless that is lost.
+func (w *walker) obey(what protocol.Order, slotNumber int) {
+	orders++
+	was := len(w.replies)
+	w.say(MaintenanceRequest{protocol.MaintenanceRequest{OrderID: orderID(orders), What: what, Slot: slotNumber}, w.nonce()})
+	w.spend(w.rnd.IntN(4))
+	for _, m := range w.replies[min(was, len(w.replies)):] {
+		if a, ok := m.(protocol.MaintenanceAnswer); ok && a.OrderID == orderID(orders) && a.Reason == "" && !w.chance(10) {
+			if w.chance(12) {
+				w.spend(w.rnd.IntN(60)) // perhaps too late
+			}
+			w.say(w.grantFor(a, what, slotNumber))
+			return
 		}
 	}
 }
