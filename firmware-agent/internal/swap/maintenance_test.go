@@ -337,7 +337,7 @@ func TestMaintenanceHostile(t *testing.T) {
 			r.wait(time.Minute)
 		}
 	}
-	require.Greater(t, r.alarms(protocol.AlarmPulses), 0)
+	require.Positive(t, r.alarms(protocol.AlarmPulses))
 	require.Greater(t, opened, r.limits.MaxPulsesPerHour, "the bucket fills again")
 	require.Len(t, r.pulses, opened)
 }
