@@ -12,6 +12,7 @@ MODEL       ?= full
 SWAPS       ?= 1000000
 SEED        ?= 1
 SOAKFLAGS   ?=
+RUNS        ?= 1000
 AGENT       ?= 500
 BACKEND     ?= 200
 BROKER      ?= 100
@@ -36,6 +37,7 @@ help: ## show this
 	@echo 'make lint       gofmt, go vet and golangci-lint $(LINT_VERSION)'
 	@echo 'make fuzz       each fuzz target FUZZTIME (now $(FUZZTIME)), swaps FUZZSWAPS (now $(FUZZSWAPS))'
 	@echo 'make soak       simulated fleets: SWAPS (now $(SWAPS)) swaps from SEED (now $(SEED)), with faults'
+	@echo 'make safety     every danger in every trouble, RUNS (now $(RUNS)) times each from SEED: power is off within two seconds'
 	@echo 'make kill-loop  the real programs, killed: AGENT BACKEND BROKER POSTGRES times (now $(AGENT) $(BACKEND) $(BROKER) $(POSTGRES)) from SEED'
 	@echo 'make bugs       defects built into copies of the sources: each has to be found'
 	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
@@ -79,6 +81,10 @@ test: deps
 .PHONY: soak
 soak: go
 	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestSoak$$' -seed $(SEED) -swaps $(SWAPS) -for 0 $(SOAKFLAGS)
+
+.PHONY: safety
+safety: go
+	$(GO) test ./firmware-agent/internal/safety -count=1 -v -timeout 0 -run '^TestPowerIsOffInTime$$' -runs $(RUNS) -seed $(SEED)
 
 .PHONY: kill-loop
 kill-loop: deps

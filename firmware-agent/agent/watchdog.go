@@ -32,10 +32,10 @@ func (a *Agent) systemd() supervisor {
 
 // turns is how far the agent's parts have come. Each must go on for the agent to
 // be alive; the cabinet's also tells of the journal, for which it waits.
-type turns struct{ bus, safety, cabinet uint64 }
+type turns struct{ bus, poller, safety, cabinet uint64 }
 
 func (a *Agent) turns() turns {
-	t := turns{bus: progress(a.bus.Stats()), safety: a.safety.Beats()}
+	t := turns{bus: progress(a.bus.Stats()), poller: a.poller.Beats(), safety: a.safety.Beats()}
 	if a.cabinet != nil {
 		t.cabinet = a.cabinet.Beats()
 	}
@@ -87,5 +87,6 @@ const feedsPerLimit = 3
 
 // advanced reports whether every part has gone on since it was last told.
 func (a *Agent) advanced(last, now turns) bool {
-	return now.bus > last.bus && now.safety > last.safety && (a.cabinet == nil || now.cabinet > last.cabinet)
+	polls := now.poller > last.poller || now.poller == 0
+	return now.bus > last.bus && polls && now.safety > last.safety && (a.cabinet == nil || now.cabinet > last.cabinet)
 }

@@ -76,7 +76,9 @@ func rows() []row {
 			allowed: []string{
 				"firmware-agent/internal/charging", "firmware-agent/internal/slot", "firmware-agent/internal/driver", "protocol",
 			},
-			inTests: []string{"firmware-agent/internal/bus", "firmware-agent/internal/driver/...", "protocol/..."},
+			inTests: []string{
+				"firmware-agent/internal/bus", "firmware-agent/internal/cabinet", "firmware-agent/internal/driver/...", "protocol/...",
+			},
 		},
 		{packages: []string{"firmware-agent/internal/screen"}, allowed: []string{"protocol", qrCode}},
 		{

@@ -15,8 +15,8 @@ const ageLeft = 600 * time.Millisecond
 const watchEvery = 100 * time.Millisecond
 
 // Urgent are the slots whose next reading decides something: a first sign that a
-// second reading may confirm, a charger that was just switched off, a slot with
-// power that was not read for a while. The most urgent come first.
+// second reading may confirm, a charger that was just switched off, a slot that has or
+// could have power and was not read for a while. The most urgent come first.
 func (g *Guard) Urgent(now time.Duration) []int {
 	var out, aged []int
 	for i := range g.slots {
@@ -26,7 +26,9 @@ func (g *Guard) Urgent(now time.Duration) []int {
 		}
 		sign := s.hot == 1 || s.rising == 1 || s.current == 1 || s.smog == 1
 		died := s.told && !s.on && s.last.At <= s.offAt+CurrentDies && now > s.offAt+CurrentDies
-		old := s.told && s.on && now-s.at > g.limits.MaxAge-ageLeft
+		// While the contactor is closed a relay that sticks can give any slot power.
+		live := s.told && s.on || g.cabinet.told && g.cabinet.closed
+		old := live && now-s.at > g.limits.MaxAge-ageLeft
 		missed := s.unsure() && s.misses > 0
 		climbs := s.climb.maybe && now-s.last.At >= watchEvery
 		switch {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"batteryswap/firmware-agent/internal/bus"
@@ -84,6 +85,7 @@ type Poller struct {
 	probed  bool // a probe failed in this cycle
 	down    bool // every poll of this cycle failed for the line itself
 	changed chan struct{}
+	polls   atomic.Uint64
 
 	mu    sync.Mutex
 	hurry bool
@@ -148,6 +150,10 @@ func (p *Poller) Run(ctx context.Context) {
 	}
 }
 
+// Beats counts the polls: it stands still when the poller does, and is 0 until the
+// boards were started, which takes a while when many are dead.
+func (p *Poller) Beats() uint64 { return p.polls.Load() }
+
 // cycle polls every board once, and the watched slots in between.
 func (p *Poller) cycle(ctx context.Context) {
 	p.probed, p.down = false, true
@@ -200,6 +206,7 @@ func (p *Poller) poll(ctx context.Context, n int) {
 	if ctx.Err() != nil || offline && !p.mayProbe(n, began) {
 		return
 	}
+	p.polls.Add(1)
 	r := p.ask(ctx, n)
 	if r.Err != nil && ctx.Err() != nil {
 		return // the poller was stopped: nothing was missed

@@ -33,6 +33,7 @@ type unit struct {
 	relay, stuck bool // the charger; stuck: on whatever is ordered
 	limit        uint16
 	serial       string // "" for none
+	permille     int32  // its soc
 	deciC        int32
 	perS         float64 // °C in a second, since risingAt
 	risingAt     time.Time
@@ -57,7 +58,7 @@ func newBoards(slots int) *boards {
 	b.own.Status = slotboard.ArresterOK | slotboard.ContactorClosed
 	for n := range slots {
 		b.units = append(b.units, &unit{
-			serial: "BT10600" + string(rune('A'+n)), deciC: 270, changed: true, epoch: 1, resetAt: b.began, heardAt: b.began,
+			serial: "BT10600" + string(rune('A'+n)), permille: 500, deciC: 270, changed: true, epoch: 1, resetAt: b.began, heardAt: b.began,
 		})
 	}
 	return b
@@ -69,6 +70,23 @@ func (b *boards) set(change func()) {
 	defer b.mu.Unlock()
 	change()
 	b.look()
+}
+
+// put changes which battery is in a slot, "" for none. The caller holds the mutex.
+func (u *unit) put(serial string, permille int32) {
+	u.serial, u.permille, u.changed = serial, permille, true
+	u.epoch++
+}
+
+// opened are the slots whose doors are open. The caller holds the mutex.
+func (b *boards) opened() []int {
+	var out []int
+	for i, u := range b.units {
+		if u.open {
+			out = append(out, i+1)
+		}
+	}
+	return out
 }
 
 // look notices that power has gone.
@@ -192,7 +210,7 @@ func (b *boards) registers(n int) [slotboard.SlotInputs]uint16 {
 		Board:    slotboard.Board{UptimeS: uint32(up / time.Second), Fitted: 0xFFFF, Version: slotboard.Version},
 	}
 	if u.serial != "" && !u.mute {
-		s.Fast.SocPermille, s.Fast.VoltageMV = slotboard.Known(500), slotboard.Known(60_000)
+		s.Fast.SocPermille, s.Fast.VoltageMV = slotboard.Known(u.permille), slotboard.Known(60_000)
 		t := slotboard.Known(u.temperature())
 		s.Fast.CellMax, s.Fast.CellMin = t, t
 		s.Fast.CurrentMA = slotboard.Known(0)

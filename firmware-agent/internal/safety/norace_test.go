@@ -3,4 +3,4 @@
 package safety_test
 
 // usualRuns is for every day.
-const usualRuns = 25
+const usualRuns = 10

@@ -3,4 +3,4 @@
 package safety_test
 
 // usualRuns is small: the race detector makes each slow.
-const usualRuns = 5
+const usualRuns = 3

@@ -32,6 +32,9 @@ type rig struct {
 	stop    context.CancelFunc
 	ended   chan struct{}
 	planner context.CancelFunc
+	// stopPoller: nobody reads the slots any more but the loop itself.
+	stopPoller context.CancelFunc
+	whole      *whole // nil: the loop alone
 }
 
 type rigOptions struct {
@@ -41,6 +44,8 @@ type rigOptions struct {
 	latched []charging.Alarm
 	change  func(*boards)
 	line    func(*drivertest.Line)
+	// whole: the cabinet's loop is there, too.
+	whole bool
 }
 
 func newRig(t *testing.T, o rigOptions) *rig {
@@ -66,24 +71,58 @@ func newRig(t *testing.T, o rigOptions) *rig {
 	require.NoError(t, err)
 	r.driver, err = slotboard.Open(driver.Options{Bus: b, Slots: o.slots, Now: r.now, Log: log})
 	require.NoError(t, err)
+	r.driver = newInTurn(r.driver, o.slots)
 	r.Loop = safety.New(safety.Options{
-		Board: r.driver, Limits: charging.DefaultLimits(o.slots), Latched: o.latched, Now: r.now, Log: log,
+		Board: r.driver, Limits: charging.DefaultLimits(o.slots), Latched: o.latched, Now: r.now, Log: log, Seen: r.seen,
 	})
 	r.poller = driver.NewPoller(driver.PollerOptions{
-		Board: r.driver, Slots: o.slots, Interval: time.Second, Report: r.Report, Now: r.now, Log: log,
+		Board: r.driver, Slots: o.slots, Interval: time.Second, Report: r.report, Now: r.now, Log: log,
 	})
 	r.ctx, r.stop = context.WithCancel(t.Context())
+	if o.whole {
+		r.whole = newWhole(r, o.slots, log)
+	}
 	r.ended = make(chan struct{})
 	polled := make(chan struct{})
-	go func() { defer close(polled); r.poller.Run(r.ctx) }()
+	polling, stop := context.WithCancel(r.ctx)
+	r.stopPoller = stop
+	go func() { defer close(polled); r.poller.Run(polling) }()
 	go func() { defer close(r.ended); r.Run(r.ctx) }()
+	if r.whole != nil {
+		r.whole.start()
+	}
 	t.Cleanup(func() {
 		r.stop()
+		if r.whole != nil {
+			r.whole.stop()
+		}
 		<-polled
 		<-r.ended
 		require.NoError(t, b.Close())
 	})
 	return r
+}
+
+// report and seen pass on what was read, as the agent does.
+func (r *rig) report(p driver.Report) {
+	r.Report(p)
+	r.observe(p)
+}
+
+func (r *rig) seen(p driver.Report) {
+	if p.Slot == driver.OwnBoard {
+		r.observe(p)
+	}
+}
+
+func (r *rig) observe(p driver.Report) {
+	switch {
+	case r.whole == nil || p.Err != nil:
+	case p.Slot == driver.OwnBoard:
+		r.whole.cabinet.ObserveBoard(p.Cabinet)
+	default:
+		r.whole.cabinet.Observe(p.Reading)
+	}
 }
 
 // want has a plan charge these slots until it is stopped: it is the cabinet's
