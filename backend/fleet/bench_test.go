@@ -241,6 +241,75 @@ func benchIngest(b *testing.B, perMessage int) {
 	b.ReportMetric(records*benchSeconds/float64(max(1, syncs)), "records/wal-sync")
 }
 
+// quietRate is how many records a second come while a fleet has little to do: that of
+// the largest network there is, and half of it again.
+const quietRate = 200
+
+// BenchmarkQuiet is goal P2: how long a record takes from its publication to its
+// acknowledgement at 200 records a second, against one round trip through the broker
+// and one commit.
+func BenchmarkQuiet(b *testing.B) {
+	w := newTown(b)
+	f := w.start(quiet).ready()
+	echo(b, w.broker.url())
+	const messages = quietRate * benchSeconds
+	queues := map[string][][]byte{} // by the topic of the answer
+	var down []string
+	for i := range benchCabinets {
+		id := protocol.CabinetID(fmt.Sprintf("hb-%04d", i))
+		topic := protocol.Topic(id, protocol.Down)
+		queues[topic], down = sealedLogs(b, w, id, messages/benchCabinets+1, 1), append(down, topic)
+	}
+	require.Eventually(b, func() bool { return f.ring.Size() == benchCabinets }, 20*time.Second, 50*time.Millisecond)
+	const samples = 500
+	trips, writes := roundTrips(b, w.broker.url(), samples), commits(b, w.database, samples)
+	c := client(b, w.broker.url(), "agents")
+	type answer struct {
+		topic string
+		at    time.Time
+	}
+	answered := make(chan answer, messages)
+	subscribe(b, c, "swap/v1/+/down", func(m mqtt.Message) { answered <- answer{m.Topic(), time.Now()} })
+	// A cabinet has one message in flight; what is due meanwhile waits, and is as old.
+	due, all := map[string][]time.Time{}, []time.Duration(nil)
+	send := func(topic string) {
+		c.Publish(strings.TrimSuffix(topic, "down")+"up/log", 1, false, queues[topic][0])
+		queues[topic] = queues[topic][1:]
+	}
+	take := func(a answer) {
+		all = append(all, a.at.Sub(due[a.topic][0]))
+		if due[a.topic] = due[a.topic][1:]; len(due[a.topic]) > 0 {
+			send(a.topic)
+		}
+	}
+	ticks := time.NewTicker(time.Second / quietRate)
+	defer ticks.Stop()
+	for i := 0; i < messages; {
+		select {
+		case a := <-answered:
+			take(a)
+		case at := <-ticks.C:
+			topic := down[i%len(down)]
+			if due[topic] = append(due[topic], at); len(due[topic]) == 1 {
+				send(topic)
+			}
+			i++
+		}
+	}
+	for len(all) < messages {
+		take(receive(b, answered))
+	}
+	trips, writes = append(trips, roundTrips(b, w.broker.url(), samples)...), append(writes, commits(b, w.database, samples)...)
+	limit := median(trips) + median(writes)
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(median(trips).Microseconds()), "µs/round-trip")
+	b.ReportMetric(float64(median(writes).Microseconds()), "µs/commit")
+	b.ReportMetric(float64(median(all).Microseconds()), "µs/p50")
+	b.ReportMetric(float64(percentile(all, 99).Microseconds()), "µs/p99")
+	b.ReportMetric(float64(median(all))/float64(limit), "p50/limit")
+	b.ReportMetric(float64(percentile(all, 99))/float64(limit), "p99/limit")
+}
+
 // sealedLogs enrols a cabinet and makes its next messages.
 func sealedLogs(b *testing.B, w *town, id protocol.CabinetID, messages, perMessage int) [][]byte {
 	b.Helper()
