@@ -49,7 +49,7 @@ func (s *Store) Swap(ctx context.Context, rider swap.RiderID, id protocol.SwapID
 const sqlCabinets = `SELECT c.cabinet_id, c.station, c.street, coalesce(` + heard + ` > now() - $1::interval, false), ` + heard + `,
 		coalesce(CASE WHEN c.out_of_service OR k.forked THEN 'out_of_service' ELSE t.out_of_service END, ''), c.slots,
 		coalesce(t.slots_out, 0), coalesce(t.slots_charged, 0), coalesce(t.slots_holding, 0), coalesce(t.slots_empty, 0), coalesce(t.backlog_records, 0),
-		EXISTS (SELECT FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed'), c.latitude, c.longitude, c.hotline,
+		(SELECT min(w.requested_at) FROM swap w WHERE w.cabinet_id = c.cabinet_id AND w.state <> 'closed'), c.latitude, c.longitude, c.hotline,
 		CASE WHEN $2 THEN t.inventory END
 	FROM cabinet c JOIN cabinet_cursor k USING (cabinet_id) LEFT JOIN cabinet_state t USING (cabinet_id)`
 
@@ -87,15 +87,18 @@ func (s *Store) Cabinet(ctx context.Context, id protocol.CabinetID) (swap.Cabine
 
 func scanCabinetView(r pgx.CollectableRow) (swap.CabinetView, error) {
 	var v swap.CabinetView
-	var seen *time.Time
+	var seen, open *time.Time
 	var inventory []byte
 	err := r.Scan(&v.CabinetID, &v.Station, &v.Street, &v.Reachable, &seen, &v.OutOfService, &v.Slots,
-		&v.Out, &v.Charged, &v.Holding, &v.Empty, &v.Backlog, &v.SwapOpen, &v.Latitude, &v.Longitude, &v.Hotline, &inventory)
+		&v.Out, &v.Charged, &v.Holding, &v.Empty, &v.Backlog, &open, &v.Latitude, &v.Longitude, &v.Hotline, &inventory)
 	if err != nil {
 		return v, err
 	}
 	if seen != nil {
 		v.LastSeen = *seen
+	}
+	if open != nil {
+		v.SwapOpen, v.SwapSince = true, *open
 	}
 	if inventory != nil {
 		if err := json.Unmarshal(inventory, &v.Inventory); err != nil {

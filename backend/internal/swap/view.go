@@ -89,6 +89,7 @@ type CabinetView struct {
 	// The next four count slots as SlotCounts does.
 	Charged, Empty, Out, Holding int
 	SwapOpen                     bool
+	SwapSince                    time.Time          // when the open swap was asked for
 	Backlog                      uint64             // journal records that the agent could not deliver yet, as it last said
 	Inventory                    protocol.Inventory // of one cabinet only: lists do without
 	// Latitude and Longitude are degrees of WGS-84; nil: nobody has said.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -40,6 +41,9 @@ type Books interface {
 	Cabinets(context.Context) ([]swap.CabinetView, error)
 	Cabinet(context.Context, protocol.CabinetID) (swap.CabinetView, error)
 	Rider(context.Context, swap.RiderID) (swap.RiderView, error)
+	// ReportFault writes down what a rider reports and gives its number; ErrTooMany
+	// when this rider has reported enough for a day.
+	ReportFault(context.Context, staff.Fault) (int64, error)
 	// History are a rider's last swaps, at most n, the newest first.
 	History(ctx context.Context, rider swap.RiderID, n int) ([]swap.View, error)
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -41,6 +42,8 @@ type fakeBooks struct {
 	reads    int
 	onScan   func(swap.Scan) (swap.View, *swap.Refusal, error)
 	wish     error
+	faults   []staff.Fault
+	tooMany  error
 }
 
 func newFakeBooks() *fakeBooks {
@@ -214,6 +217,14 @@ func (f *fakeBooks) History(_ context.Context, id swap.RiderID, n int) ([]swap.V
 	return all, f.down
 }
 
+func (f *fakeBooks) ReportFault(_ context.Context, r staff.Fault) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.act("fault")
+	f.faults = append(f.faults, r)
+	return int64(len(f.faults)), f.tooMany
+}
+
 func (f *fakeBooks) EndSession(_ context.Context, hash []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -286,7 +297,7 @@ func newWeb(t *testing.T, s *site, public string) *Web {
 			defer s.mu.Unlock()
 			s.scanned = append(s.scanned, result)
 		},
-		Version: "test", Log: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Version: "test", Hotline: "0571-5555-0100", Log: slog.New(slog.NewJSONHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	})
 	require.NoError(t, err)
 	return w

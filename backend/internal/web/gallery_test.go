@@ -3,6 +3,9 @@ package web
 import (
 	"context"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"net/http"
 	"net/url"
 	"os"
@@ -76,6 +79,8 @@ type measures struct {
 	Width    float64
 	Small    []string // targets too small
 	Faint    []string // texts with too little contrast
+	Over     []string // things that lie on one another
+	Cut      []string // texts that do not fit into their place
 	Unnamed  []string // controls without a name
 	Digits   float64
 	Requests int
@@ -91,7 +96,13 @@ const measure = `((minTarget, minContrast) => {
 	const contrast = e => { const a = light(getComputedStyle(e).color), b = light(ground(e)); return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); };
 	const shown = [...document.body.querySelectorAll("*")].filter(e => e.getClientRects().length);
 	const words = e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim());
-	const targets = shown.filter(e => e.matches("button, a, input"));
+	const targets = shown.filter(e => e.matches("button, a, input, textarea"));
+	const places = shown.filter(e => targets.includes(e) || words(e) && !getComputedStyle(e).display.startsWith("inline")).map(e => [e, e.getBoundingClientRect()]);
+	const over = [];
+	places.forEach(([a, p], i) => places.slice(i + 1).forEach(([b, q]) => {
+		if (!a.contains(b) && !b.contains(a) && Math.min(p.right, q.right) - Math.max(p.left, q.left) > 1 && Math.min(p.bottom, q.bottom) - Math.max(p.top, q.top) > 1)
+			over.push(a.outerHTML + " and " + b.outerHTML);
+	}));
 	const digits = document.querySelector(".slot");
 	const loaded = performance.getEntriesByType("resource").map(e => e.name);
 	return {
@@ -99,6 +110,8 @@ const measure = `((minTarget, minContrast) => {
 		Small: targets.filter(e => { const r = e.getBoundingClientRect(); return r.height < minTarget || r.width < minTarget; }).map(e => e.outerHTML),
 		Faint: shown.filter(e => words(e) && contrast(e) < minContrast).map(e => e.outerHTML),
 		Unnamed: targets.filter(e => !(e.innerText || (e.labels && e.labels.length && e.labels[0].innerText))).map(e => e.outerHTML),
+		Over: over,
+		Cut: shown.filter(e => words(e) && e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML),
 		Digits: digits ? parseFloat(getComputedStyle(digits).fontSize) : 0,
 		Requests: 1 + performance.getEntriesByType("resource").filter(e => ["script", "link", "css", "img"].includes(e.initiatorType)).length,
 		Foreign: loaded.filter(n => !n.startsWith(location.origin)),
@@ -131,6 +144,7 @@ type state struct {
 	says    string // key of the text that must be there
 	digits  bool
 	hotline bool
+	alike   bool // but for the words it is like another: the rules of accessibility need not be run
 }
 
 // states is every reason, every outcome, every step, and every page.
@@ -139,36 +153,66 @@ func states() []state {
 	view := func(change func(*swap.View)) func(*site) {
 		return func(s *site) {
 			s.books.change(func(v *swap.View) {
-				v.State, v.Step, v.Slot, v.Reason, v.Outcome, v.Soc, v.Reachable = swap.StateActive, swap.StepGranted, 0, "", "", nil, true
+				v.State, v.Step, v.Slot, v.Door, v.Reason, v.Outcome, v.Soc, v.Reachable = swap.StateActive, swap.StepGranted, 0, "", "", "", nil, true
 				change(v)
 			})
 		}
 	}
+	cabinet := func(change func(*swap.CabinetView)) func(*site) {
+		return func(s *site) {
+			s.books.mu.Lock()
+			defer s.books.mu.Unlock()
+			c := s.books.cabinets[home]
+			c.SwapOpen, c.SwapSince, c.OutOfService, c.Charged, c.Inventory = false, time.Time{}, "", 7, nil
+			change(&c)
+			s.books.cabinets[home] = c
+		}
+	}
+	plain := func(*swap.CabinetView) {}
 	all := []state{
 		{name: "signin", path: "/c/hb-0001", says: "signin"},
 		{name: "cabinet", rider: riderA, path: "/c/hb-0001", says: "swap"},
 		{name: "cabinet-owed", rider: riderC, path: "/c/hb-0001", says: "collect"},
-		{name: "cabinet-dead", rider: riderA, path: "/c/hb-0002", says: "offline"},
+		{name: "cabinet-dead", rider: riderA, path: "/c/hb-0002", says: "offline", hotline: true},
 		{name: "cabinet-open-swap", rider: riderB, path: "/c/hb-0003", says: "open_swap"},
-		{name: "nearby", path: "/nearby?from=hb-0001", says: "nearby"},
+		{name: "cabinet-none-charged", rider: riderA, path: "/c/hb-0001", says: "none_charged", set: cabinet(func(c *swap.CabinetView) { c.Charged = 0 })},
+		{name: "cabinet-out", rider: riderA, path: "/c/hb-0001", says: "out_of_service", hotline: true, set: cabinet(func(c *swap.CabinetView) {
+			c.OutOfService = protocol.ReasonOutOfService
+		})},
+		{name: "cabinet-door", rider: riderA, path: "/c/hb-0001", says: "wait.door", set: cabinet(func(c *swap.CabinetView) {
+			c.Inventory = protocol.Inventory{{Slot: 4, Door: protocol.DoorOpen}}
+		})},
+		{name: "cabinet-busy", rider: riderA, path: "/c/hb-0001", says: "wait.seconds", set: cabinet(func(c *swap.CabinetView) {
+			c.SwapOpen, c.SwapSince = true, time.Now().Add(-20*time.Second)
+		})},
+		{name: "cabinet-busy-long", rider: riderA, path: "/c/hb-0001", tap: "form[action$='/swaps'] button.go", says: "wait.minutes", hotline: true, set: func(s *site) {
+			cabinet(func(c *swap.CabinetView) { c.SwapOpen, c.SwapSince = true, time.Now().Add(-4*time.Minute) })(s)
+			s.refuse(swap.Refusal{Reason: protocol.ReasonBusy})
+		}},
+		{name: "nearby", path: "/nearby?from=hb-0001", says: "nearby", set: cabinet(plain)},
 		{name: "history", rider: riderA, path: "/c/hb-0001/history", says: "history"},
-		{name: "home", path: "/", says: "home"},
-		{name: "notfound", path: "/nothing", says: "notfound"},
+		{name: "fault", rider: riderA, path: "/c/hb-0001/fault?slot=4&swap_id=" + string(swapA), says: "fault.ask", hotline: true},
+		{name: "fault-sent", rider: riderA, path: "/c/hb-0001/fault?sent=17", says: "fault.sent", hotline: true},
+		{name: "home", path: "/", says: "home", hotline: true},
+		{name: "notfound", path: "/nothing", says: "notfound", hotline: true},
 		{name: "unknown", rider: riderA, path: swapPage, says: "unknown", hotline: true, digits: true, set: view(func(v *swap.View) {
 			v.Step, v.Slot, v.Reachable = swap.StepDispense, 48, false
 		})},
+		{name: "door-open", rider: riderA, path: swapPage, says: "door_open", hotline: true, digits: true, set: view(func(v *swap.View) {
+			v.Step, v.Slot, v.Door, v.UpdatedAt = swap.StepDispense, 48, protocol.DoorOpen, time.Now().Add(-time.Minute)
+		})},
 	}
-	for _, st := range []swap.Step{swap.StepGranted, swap.StepDeposit, swap.StepReopen, swap.StepVerify, swap.StepDispense, swap.StepReturn} {
+	for _, st := range []swap.Step{swap.StepRequested, swap.StepGranted, swap.StepDeposit, swap.StepReopen, swap.StepVerify, swap.StepDispense, swap.StepReturn} {
 		slot := 0
-		if st != swap.StepGranted && st != swap.StepVerify {
+		if st != swap.StepRequested && st != swap.StepGranted && st != swap.StepVerify {
 			slot = 12
 		}
 		all = append(all, state{name: "step-" + string(st), rider: riderA, path: swapPage, says: "step." + string(st), digits: slot > 0, set: view(func(v *swap.View) {
 			v.Step, v.Slot = st, slot
 		})})
 	}
-	for _, o := range outcomes {
-		all = append(all, state{name: "outcome-" + string(o), rider: riderA, path: swapPage, says: "outcome." + string(o), hotline: !o.Counts(), set: view(func(v *swap.View) {
+	for _, o := range outcomes() {
+		all = append(all, state{name: "outcome-" + string(o), rider: riderA, path: swapPage, says: "outcome." + string(o), hotline: !good(o), set: view(func(v *swap.View) {
 			v.State, v.Step, v.Outcome = swap.StateClosed, swap.StepClosed, o
 		})})
 	}
@@ -176,9 +220,9 @@ func states() []state {
 		all = append(all,
 			state{
 				name: "refused-" + string(r), rider: riderA, path: "/c/hb-0001", tap: "form[action$='/swaps'] button.go", says: "reason." + string(r),
-				hotline: r != protocol.ReasonCabinetUnknown, set: func(s *site) { s.refuse(swap.Refusal{Reason: r}) },
+				hotline: true, alike: r != protocol.ReasonPresence && r != protocol.ReasonAlarm && r != protocol.ReasonNoChargedBattery, set: func(s *site) { s.refuse(swap.Refusal{Reason: r}) },
 			},
-			state{name: "review-" + string(r), rider: riderA, path: swapPage, says: "reason." + string(r), hotline: true, set: view(func(v *swap.View) {
+			state{name: "review-" + string(r), rider: riderA, path: swapPage, says: "reason." + string(r), hotline: true, alike: true, set: view(func(v *swap.View) {
 				v.State, v.Step, v.Outcome, v.Reason = swap.StateClosed, swap.StepClosed, protocol.OutcomeReview, r
 			})})
 	}
@@ -189,10 +233,35 @@ func states() []state {
 const riderC = swap.RiderID("0190aaaa-0000-7000-8000-00000000000c")
 
 // outcomes is the protocol's list.
-var outcomes = [...]protocol.Outcome{
-	protocol.OutcomeNoDeposit, protocol.OutcomeSwapped, protocol.OutcomeReturned, protocol.OutcomeDepositedOwed,
-	protocol.OutcomeOwedTaken, protocol.OutcomeOwedNotTaken, protocol.OutcomeIssued, protocol.OutcomeIssueNotTaken,
-	protocol.OutcomeHandedBack, protocol.OutcomeNotStarted, protocol.OutcomeReview,
+func outcomes() []protocol.Outcome {
+	var all []protocol.Outcome
+	for _, o := range declared("../../../protocol", "Outcome") {
+		all = append(all, protocol.Outcome(o))
+	}
+	return all
+}
+
+// declared are the string constants of a type, as a package's source has them.
+func declared(dir, typeName string) []string {
+	files, _ := filepath.Glob(filepath.Join(dir, "*.go"))
+	var all []string
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			continue // the compiler says so
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			v, ok := n.(*ast.ValueSpec)
+			if !ok || len(v.Values) != 1 {
+				return true
+			}
+			if id, ok := v.Type.(*ast.Ident); ok && id.Name == typeName {
+				all = append(all, strings.Trim(v.Values[0].(*ast.BasicLit).Value, `"`))
+			}
+			return true
+		})
+	}
+	return all
 }
 
 // TestEveryStateOnAPhone shows everything that a rider can meet in a real browser,
@@ -248,7 +317,11 @@ func (b *tab) shows(st state, lang string, width float64) {
 	require.LessOrEqual(b.t, m.Width, width, "%s in %s is scrolled sideways", st.name, lang)
 	require.Empty(b.t, m.Small, "%s: too small for a finger", st.name)
 	require.Empty(b.t, m.Faint, "%s: too faint for the sun", st.name)
-	require.Empty(b.t, axeFindings(b.ctx, b.t), "%s in %s", st.name, lang)
+	require.Empty(b.t, m.Over, "%s in %s: one thing on another", st.name, lang)
+	require.Empty(b.t, m.Cut, "%s in %s: cut off", st.name, lang)
+	if !st.alike {
+		require.Empty(b.t, axeFindings(b.ctx, b.t), "%s in %s", st.name, lang)
+	}
 	require.Empty(b.t, m.Unnamed, "%s: a control without a name", st.name)
 	require.Empty(b.t, m.Foreign, "%s loads from elsewhere", st.name)
 	require.LessOrEqual(b.t, m.Requests, maxRequests, "%s", st.name) // what follows a swap, live, is not part of the page

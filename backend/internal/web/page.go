@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"time"
 
+	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -47,7 +48,7 @@ func loadPages() (*pages, error) {
 			return nil, err
 		}
 		p.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
-			"t": t.text, "tn": t.number,
+			"t": t.text, "tn": t.number, "seen": seen, "tail": tail,
 			"style": func() template.CSS { return template.CSS(style) },
 		}).ParseFS(pageFiles, "templates/*.html")
 		if err != nil {
@@ -65,7 +66,11 @@ const (
 	showMessage = "message"
 	showNearby  = "nearby"
 	showHistory = "history"
+	showReport  = "report"
 )
+
+// messageHome is the text for who has scanned nothing.
+const messageHome = "home"
 
 // page is what the templates need.
 type page struct {
@@ -94,7 +99,42 @@ type page struct {
 	Elsewhere []neighbour
 	History   []swap.View
 	Hotline   string // whom to call
+	Wait      *wait  // at a busy cabinet
+
+	FaultPath string // where a fault is reported
+	Fault     staff.Fault
+	Reported  int64 // number of the report that was sent
 }
+
+// FaultKinds are what a rider can choose from.
+func (page) FaultKinds() []string { return faultKinds[:] }
+
+// Way is where the swap of the page stands.
+func (p page) Way() []stage { return stages(*p.Swap) }
+
+// Serves reports whether a scan of this cabinet is likely to be granted.
+func (p page) Serves() bool {
+	return p.Cabinet.Reachable && p.Cabinet.OutOfService == "" && p.Cabinet.Charged > 0
+}
+
+// DoorOpen asks for the door that has been open for long.
+func (p page) DoorOpen() bool { return doorOpen(*p.Swap, time.Now()) }
+
+// seen is when something was last heard of, short: the time of today, else the
+// day too; "" for never.
+func seen(at time.Time) string {
+	switch {
+	case at.IsZero():
+		return ""
+	case time.Since(at) < 12*time.Hour:
+		return at.In(china).Format("15:04")
+	default:
+		return at.In(china).Format("01-02 15:04")
+	}
+}
+
+// tail is the end of an identifier, which tells two of them apart.
+func tail(id protocol.SwapID) string { return string(id[max(len(id)-6, 0):]) }
 
 // Day is when a swap was begun, as the rider's clock showed it.
 func (page) Day(at time.Time) string { return at.In(china).Format("01-02 15:04") }
@@ -102,28 +142,65 @@ func (page) Day(at time.Time) string { return at.In(china).Format("01-02 15:04")
 // china is the time of all cabinets: China has one time and no summer time.
 var china = time.FixedZone("CST", 8*60*60)
 
+// The tones of a page's panel: what is to be done, and how it ended. Each has its
+// own icon as well: a colour alone says nothing to many.
+const (
+	tonePut  = "put"
+	toneTake = "take"
+	toneWait = "wait"
+	toneGood = "good"
+	toneBad  = "bad"
+	toneStop = "alarm"
+	toneHome = "home"
+)
+
+// asText asks for a sign as a letter in the colour of the text, not as a picture.
+const asText = "\uFE0E"
+
 // Icon says by shape what the text says in words.
 func (p page) Icon() string {
-	if p.Swap == nil {
-		return "⚠"
+	switch p.Tone() {
+	case tonePut:
+		return "⬇" + asText
+	case toneTake:
+		return "⬆" + asText
+	case toneWait:
+		return "•••"
+	case toneGood:
+		return "✔" + asText
 	}
-	if p.Swap.State != swap.StateClosed {
-		switch p.Swap.Step {
-		case swap.StepDeposit, swap.StepReopen:
-			return "⬇"
-		case swap.StepDispense, swap.StepReturn:
-			return "⬆"
-		default:
-			return "•••"
-		}
+	if p.Message == messageHome {
+		return "▣"
 	}
-	switch p.Swap.Outcome {
-	case protocol.OutcomeSwapped, protocol.OutcomeOwedTaken, protocol.OutcomeIssued, protocol.OutcomeHandedBack:
-		return "✔"
-	case protocol.OutcomeReview:
-		return "☎"
+	if p.Swap != nil && p.Swap.Outcome == protocol.OutcomeReview {
+		return "☎" + asText
+	}
+	return "⚠" + asText
+}
+
+// Tone is the panel's.
+func (p page) Tone() string {
+	switch {
+	case p.Message == "reason."+string(protocol.ReasonAlarm):
+		return toneStop
+	case p.Message == messageHome:
+		return toneHome
+	case p.Swap == nil && (p.Wait != nil || p.Message == "reason."+string(protocol.ReasonBusy)):
+		return toneWait
+	case p.Swap == nil:
+		return toneBad
+	case p.Swap.State == swap.StateClosed && good(p.Swap.Outcome):
+		return toneGood
+	case p.Swap.State == swap.StateClosed:
+		return toneBad
+	}
+	switch p.Swap.Step {
+	case swap.StepDeposit, swap.StepReopen:
+		return tonePut
+	case swap.StepDispense, swap.StepReturn:
+		return toneTake
 	default:
-		return "⚠"
+		return toneWait
 	}
 }
 
@@ -131,6 +208,9 @@ func (p page) Icon() string {
 func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	lang := language(r)
 	p.Hotline = w.hotline(r.Context(), p)
+	if p.CabinetID != "" {
+		p.FaultPath = faultPath(p.CabinetID, p.Swap)
+	}
 	var b bytes.Buffer
 	if err := w.pages.byLanguage[lang].ExecuteTemplate(&b, name, p); err != nil {
 		requestFrom(r.Context()).cause = fmt.Errorf("render: %w", err)

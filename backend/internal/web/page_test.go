@@ -108,7 +108,7 @@ func TestPageWithoutJavaScript(t *testing.T) {
 			s.books.change(func(v *swap.View) { v.State, v.Step, v.Slot = swap.StateActive, swap.StepDeposit, 3 })
 			p.submit("/swaps")
 			require.Equal(t, "/c/hb-0001/swaps/"+string(swapA), p.at)
-			require.Contains(t, p.html, `<p class="slot">3<small>`)
+			require.Contains(t, p.html, `<p class="panel slot put"><span aria-hidden="true">⬇`)
 			require.Contains(t, p.html, c.deposit)
 			require.Contains(t, p.html, `<noscript><meta http-equiv="refresh" content="2"></noscript>`)
 			p.submit("/wish")
@@ -121,7 +121,7 @@ func TestPageWithoutJavaScript(t *testing.T) {
 			soc := 31
 			s.books.change(func(v *swap.View) { v.Reachable, v.Step, v.Slot, v.Soc = true, swap.StepDispense, 7, &soc })
 			p.open("/c/hb-0001/swaps/" + string(swapA))
-			require.Contains(t, p.html, `<p class="slot">7<small>`)
+			require.Contains(t, p.html, `</span>7<small>`)
 			require.Contains(t, p.html, "31")
 
 			s.books.change(func(v *swap.View) {
@@ -280,24 +280,21 @@ func TestEverythingHasATextInBothLanguages(t *testing.T) {
 	for _, r := range protocol.Reasons() {
 		keys["reason."+string(r)] = true
 	}
-	for _, k := range []protocol.Kind{protocol.KindSwap, protocol.KindOwed, protocol.KindIssue, protocol.KindHandBack} {
-		for _, o := range []protocol.Outcome{
-			protocol.OutcomeNoDeposit, protocol.OutcomeSwapped, protocol.OutcomeReturned, protocol.OutcomeDepositedOwed,
-			protocol.OutcomeOwedTaken, protocol.OutcomeOwedNotTaken, protocol.OutcomeIssued, protocol.OutcomeIssueNotTaken,
-			protocol.OutcomeHandedBack, protocol.OutcomeReview,
-		} {
-			if o.PossibleFor(k) {
-				keys["outcome."+string(o)] = true
-			}
+	for _, o := range outcomes() {
+		keys["outcome."+string(o)] = true
+	}
+	for _, st := range declared("../swap", "Step") {
+		keys["step."+st] = true
+	}
+	for _, k := range faultKinds {
+		keys["fault."+k] = true
+	}
+	for _, kind := range []protocol.Kind{protocol.KindSwap, protocol.KindOwed, protocol.KindHandBack} {
+		for _, part := range stages(swap.View{Kind: kind}) {
+			keys[part.Text] = true
 		}
 	}
-	keys["outcome."+string(protocol.OutcomeNotStarted)] = true
-	for _, s := range []swap.Step{
-		swap.StepRequested, swap.StepGranted, swap.StepDeposit, swap.StepReopen, swap.StepVerify, swap.StepDispense,
-		swap.StepReturn, swap.StepClosed,
-	} {
-		keys["step."+string(s)] = true
-	}
+	require.Greater(t, len(keys), 3+len(protocol.Reasons())+11+8, "what is declared was found")
 	used := regexp.MustCompile(`\btn? "([a-z_.]+)"`)
 	require.NoError(t, fs.WalkDir(pageFiles, "templates", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {

@@ -21,6 +21,7 @@ func (w *Web) registerPages(mux *http.ServeMux) {
 	w.handle(mux, "GET /c/{cabinet_id}/swaps/{swap_id}/live", riders(), w.pageLive)
 	w.handle(mux, "POST /c/{cabinet_id}/swaps/{swap_id}/wish", riders(), w.postWish)
 	w.handle(mux, "GET /c/{cabinet_id}/history", riders(), w.pageHistory)
+	w.registerReport(mux)
 	w.handle(mux, "GET /nearby", anybody(), w.pageNearby)
 	w.handle(mux, "GET /static/live.js", anybody(), func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Content-Type", "text/javascript; charset=utf-8")
@@ -31,7 +32,7 @@ func (w *Web) registerPages(mux *http.ServeMux) {
 		rw.Header().Set("Cache-Control", "public, max-age=86400")
 		rw.WriteHeader(http.StatusNoContent)
 	})
-	w.handle(mux, "GET /{$}", anybody(), func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusOK, "", "home") })
+	w.handle(mux, "GET /{$}", anybody(), func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusOK, "", messageHome) })
 	w.handle(mux, "/", anybody(), func(rw http.ResponseWriter, r *http.Request) { w.message(rw, r, http.StatusNotFound, "", "notfound") })
 }
 
@@ -110,6 +111,7 @@ func (w *Web) pageCabinet(rw http.ResponseWriter, r *http.Request) {
 	}
 	p := page{Show: showCabinet, CabinetID: c.CabinetID, Cabinet: c, Rider: v, Key: rand.Text()}
 	w.showOpen(r.Context(), &p, rider, v.OpenSwap)
+	w.await(r.Context(), &p)
 	if c.Charged == 0 || !c.Reachable || c.OutOfService != "" {
 		w.offer(r.Context(), &p, maxOffered, serves)
 	}
@@ -256,6 +258,9 @@ func (w *Web) pageRefused(rw http.ResponseWriter, r *http.Request, rider swap.Ri
 			p.Cabinet = c
 		}
 		w.offer(r.Context(), &p, maxOffered, serves)
+	}
+	if refusal.Reason == protocol.ReasonBusy {
+		w.await(r.Context(), &p)
 	}
 	requestFrom(r.Context()).problem = problemRefused(refusal)
 	w.render(rw, r, refusalStatus(refusal.Reason), "page", p)
