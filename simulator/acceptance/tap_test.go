@@ -207,7 +207,7 @@ func (p *tapper) swap() (time.Duration, error) {
 
 // watch follows the page as its script does, until it shows a slot.
 func (p *tapper) watch(ctx context.Context, at, page string) error {
-	const digits = `class="slot"`
+	const digits = `class="panel slot `
 	if strings.Contains(page, digits) {
 		return nil
 	}
