@@ -57,7 +57,9 @@ func TestReportAFault(t *testing.T) {
 
 func TestWaitAt(t *testing.T) {
 	now := time.Date(2026, 5, 1, 8, 0, 0, 0, time.UTC)
-	open := func(ago time.Duration) swap.CabinetView { return swap.CabinetView{SwapOpen: true, SwapSince: now.Add(-ago)} }
+	open := func(ago time.Duration) swap.CabinetView {
+		return swap.CabinetView{SwapOpen: true, SwapSince: now.Add(-ago)}
+	}
 	for name, c := range map[string]struct {
 		cabinet swap.CabinetView
 		want    *wait
