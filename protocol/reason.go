@@ -66,17 +66,23 @@ const (
 	ReasonMalformedRecord  Reason = "malformed_record"  // a payload that does not decode
 )
 
-var reasons = []Reason{
+var refusals = []Reason{
 	ReasonBusy, ReasonNoChargedBattery, ReasonNoEmptySlot, ReasonOutOfService, ReasonAlarm, ReasonPresence, ReasonGrantLate,
 	ReasonMaintenance,
 	ReasonCabinetUnknown, ReasonCabinetOffline, ReasonRiderNotActive, ReasonSwapOpen, ReasonNoBattery,
 	ReasonUnderReview, ReasonRecovering, ReasonTooManyScans,
+}
+
+var reasons = append(slices.Clone(refusals),
 	ReasonNotPluggedIn, ReasonNotExpected, ReasonFlagged, ReasonTooHot, ReasonVoltage, ReasonSensorsDisagree,
 	ReasonDoorDidNotOpen, ReasonDepositLate, ReasonPowerCut, ReasonPulseWindowEnded,
 	ReasonKeyNotTurned, ReasonNoMaintenance, ReasonMaintenanceOver, ReasonSlotSilent,
 	ReasonHeldBattery, ReasonOtherBattery, ReasonInventoryDiffers, ReasonForeignSerial, ReasonSameSerialTwice,
 	ReasonUnknownSwap, ReasonContradictsBooks, ReasonLogHole, ReasonEpochReplaced, ReasonMalformedRecord,
-}
+)
+
+// Refusals are the reasons why a scan can be refused.
+func Refusals() []Reason { return slices.Clone(refusals) }
 
 // Reasons is the closed list, in the order of the constants.
 func Reasons() []Reason { return slices.Clone(reasons) }

@@ -46,6 +46,14 @@ const (
 	OutcomeReview        Outcome = "review"          // more than one explanation
 )
 
+// Outcomes are all outcomes, in the order of the constants.
+func Outcomes() []Outcome {
+	return []Outcome{
+		OutcomeNoDeposit, OutcomeSwapped, OutcomeReturned, OutcomeDepositedOwed, OutcomeOwedTaken, OutcomeOwedNotTaken,
+		OutcomeIssued, OutcomeIssueNotTaken, OutcomeHandedBack, OutcomeNotStarted, OutcomeReview,
+	}
+}
+
 func outcomesOf(k Kind) []Outcome {
 	switch k {
 	case KindSwap:

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"batteryswap/backend/internal/web"
 	"batteryswap/protocol"
 )
 
@@ -91,14 +92,45 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		Name: "swap_public_url_info", Help: "1; the label says where pages and console are, for links.",
 	}, []string{"url"})
 	m.certificates = certificates(f.o)
-	for _, c := range []string{"records", "telemetry"} {
-		m.connected.WithLabelValues(c).Set(0)
-	}
+	m.begin()
 	registry.MustRegister(m.own()...)
 	m.gauges = &gauges{f: f}
 	registry.MustRegister(m.gauges, &poolCollector{f: f},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// begin shows what has not happened yet as 0: the first of a kind is then a rise
+// that a rate sees, not a series that appears with 1.
+func (m *metrics) begin() {
+	for _, c := range []string{"records", "telemetry"} {
+		m.connected.WithLabelValues(c).Set(0)
+	}
+	for _, o := range protocol.Outcomes() {
+		m.swaps.WithLabelValues(string(o))
+	}
+	for _, phase := range []string{"deposit", "dispense", "total"} {
+		m.swapSeconds.WithLabelValues(phase)
+	}
+	m.scans.WithLabelValues(scanGranted)
+	m.scans.WithLabelValues(web.ScanError)
+	for _, r := range protocol.Refusals() {
+		m.scans.WithLabelValues(string(r))
+	}
+	for _, result := range []string{"committed", "rejected", "dropped", "failed"} {
+		m.ingest.WithLabelValues(result)
+	}
+	for _, k := range alarmOrder() {
+		m.safety.WithLabelValues(string(k))
+	}
+	for _, result := range []string{"told", "failed"} {
+		m.notices.WithLabelValues(result)
+	}
+	for _, who := range []string{"rider", "staff"} {
+		for _, result := range []string{"ok", "refused", "too_many", "error"} {
+			m.signIns.WithLabelValues(who, result)
+		}
+	}
 }
 
 // own are the metrics that this replica counts itself.

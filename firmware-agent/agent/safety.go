@@ -112,8 +112,9 @@ func (a *Agent) seen(r driver.Report) {
 }
 
 // exposeSafety tells what the safety loop says and did.
-func (a *Agent) exposeSafety(e *exposition) {
-	s := a.safety.State()
+func (a *Agent) exposeSafety(e *exposition) { exposeState(e, a.safety.State(), a.safety.Beats()) }
+
+func exposeState(e *exposition, s safety.State, turns uint64) {
 	e.gauge("swap_cabinet_contactor_closed", "1 while the main contactor says that it is closed.", bit(s.Contactor == slot.Yes))
 	e.gauge("swap_cabinet_halted", "1 while a safety alarm keeps every door shut.", bit(s.Halt))
 	e.gauge("swap_slots_charging", "Slots whose chargers are on.", float64(len(s.On)))
@@ -122,6 +123,6 @@ func (a *Agent) exposeSafety(e *exposition) {
 		causes[string(c.Kind)]++
 	}
 	e.gauges("swap_safety_causes", "Why charging power is cut, by kind.", "kind", causes)
-	e.counter("swap_safety_turns_total", "Turns of the safety loop.", float64(a.safety.Beats()))
+	e.counter("swap_safety_turns_total", "Turns of the safety loop.", float64(turns))
 	e.counter("swap_safety_dropped_total", "Readings and cuts that did not fit into the safety loop's queues.", float64(s.Dropped))
 }

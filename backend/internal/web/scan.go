@@ -19,8 +19,11 @@ const (
 	withdrawTimeout = 2 * time.Second
 )
 
-// ScanGranted is the result of a scan that became a swap, for Options.Scanned.
-const ScanGranted = "granted"
+// What a scan came to, for Options.Scanned, when it is not a reason.
+const (
+	ScanGranted = "granted" // it became a swap
+	ScanError   = "error"
+)
 
 // scan asks for a swap and waits until it is granted or refused.
 func (w *Web) scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal, error) {
@@ -33,7 +36,7 @@ func (w *Web) scan(ctx context.Context, s swap.Scan) (swap.View, *swap.Refusal, 
 	result := ScanGranted
 	switch {
 	case err != nil:
-		result = "error"
+		result = ScanError
 	case refusal != nil:
 		result = string(refusal.Reason)
 	}

@@ -41,7 +41,7 @@ type Options struct {
 	Ready func(context.Context) error
 	// Observe is told of every request; route is a pattern, never a path.
 	Observe func(route, method string, status int, took time.Duration)
-	// Scanned is told of every scan: ScanGranted, a reason, or "error".
+	// Scanned is told of every scan: ScanGranted, a reason, or ScanError.
 	Scanned func(result string, took time.Duration)
 	// Closing ends event streams: they would outlast any shutdown.
 	Closing <-chan struct{}
