@@ -11,6 +11,10 @@ BENCHTIME   ?= 1s
 MODEL       ?= full
 SWAPS       ?= 1000000
 SEED        ?= 1
+# A soak of a million swaps wants a hundred hits of each possible cell of fault ×
+# state; with FOR a soak ends after that time at the latest.
+LEAST       ?= $(shell [ $(SWAPS) -ge 1000000 ] && echo 100 || echo 0)
+FOR         ?= 0
 SOAKFLAGS   ?=
 RUNS        ?= 1000
 AGENT       ?= 500
@@ -38,6 +42,7 @@ help: ## show this
 	@echo 'make fuzz       each fuzz target FUZZTIME (now $(FUZZTIME)), swaps FUZZSWAPS (now $(FUZZSWAPS))'
 	@echo 'make soak       simulated fleets: SWAPS (now $(SWAPS)) swaps from SEED (now $(SEED)), with faults'
 	@echo 'make safety     every danger in every trouble, RUNS (now $(RUNS)) times each from SEED: power is off within two seconds'
+	@echo 'make matrix     the power cut at every moment of every course of a swap, and at every moment after that'
 	@echo 'make kill-loop  the real programs, killed: AGENT BACKEND BROKER POSTGRES times (now $(AGENT) $(BACKEND) $(BROKER) $(POSTGRES)) from SEED'
 	@echo 'make bugs       defects built into copies of the sources: each has to be found'
 	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
@@ -80,7 +85,11 @@ test: deps
 
 .PHONY: soak
 soak: go
-	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestSoak$$' -seed $(SEED) -swaps $(SWAPS) -for 0 $(SOAKFLAGS)
+	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestSoak$$' -seed $(SEED) -swaps $(SWAPS) -for $(FOR) -least $(LEAST) $(SOAKFLAGS)
+
+.PHONY: matrix
+matrix: go
+	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestCrashMatrix$$' -matrix
 
 .PHONY: safety
 safety: go

@@ -44,9 +44,13 @@ type slot struct {
 	opensAt time.Duration // a door that stuck; 0: none does
 	// licensed: pulsed, and not closed since it opened.
 	licensed bool
-	until    [faults]time.Duration
-	frozen   agent.Reading
-	smokeAt  time.Duration // of a smoke that began; 0: none
+	// lied: since it was pulsed, its door or bolt has told what is not so. What the
+	// cabinet takes for closed then is not the cabinet's mistake.
+	lied    bool
+	until   [faults]time.Duration
+	frozen  agent.Reading
+	smokeAt time.Duration // of a smoke that began and can be read; 0: none
+	hotAt   time.Duration // of a battery that became hot, likewise
 }
 
 func (s *slot) closed() bool { return !s.open && s.locked }
@@ -70,15 +74,22 @@ type box struct {
 	press  time.Duration // until when the button says yes
 	max    int           // pulses an hour
 	nextAt time.Duration // of the next poll
-	// fuse burns by one at each moment at which the power may go.
+	// fuse burns by one at each moment at which the power may go; fuses are those
+	// that are lit after it, one by one.
 	fuse   int
+	fuses  []int
 	points int
-	at     string // the last such moment
-	facts  device
+	cuts   []string // the moments at which it went
+	// segment is the size of the journal's files.
+	segment int64
+	next    fault // of the next message; faults: by chance
+	// jams, when set, says which pulses do nothing.
+	jams  func(*slot, protocol.Purpose) bool
+	facts device
 }
 
 func newBox(s *sim, n, slots int) *box {
-	b := &box{sim: s, id: protocol.CabinetID(fmt.Sprintf("hb-%04d", n)), max: s.profile.pulses}
+	b := &box{sim: s, id: protocol.CabinetID(fmt.Sprintf("hb-%04d", n)), max: s.profile.pulses, segment: segmentBytes, next: faults}
 	b.key = s.signing.NewKey(sha256.Sum256([]byte(fmt.Sprint(s.seed, b.id))))
 	b.facts.box = b
 	for i := range slots {
@@ -96,7 +107,6 @@ func (b *box) setFlash(f *flash) {
 // point is a moment at which the power may go.
 func (b *box) point(name string) bool {
 	b.points++
-	b.at = name
 	if b.fuse == 0 {
 		return false
 	}
@@ -112,6 +122,7 @@ func (b *box) point(name string) bool {
 		kind = cutBeforeWrite
 	}
 	b.hit(b, kind)
+	b.cuts = append(b.cuts, name)
 	b.note("%s power cut: %s", b.id, name)
 	if name == "torn write" {
 		return true
@@ -151,12 +162,16 @@ func (b *box) stop() {
 
 // powerOff takes the power away, and gives it back after a while.
 func (b *box) powerOff() {
-	garble := b.profile.wild && b.chance(20)
+	garble := b.profile.wild && b.flash.lucky == anyLuck && b.chance(20)
 	if garble {
 		b.hit(b, flashGarbles)
 	}
 	b.fuse = 0
-	after := b.flash.afterCut(b.rng, garble)
+	if len(b.fuses) > 0 {
+		b.fuse, b.fuses = b.fuses[0], b.fuses[1:]
+	}
+	after := b.flash.afterCut(b.rng, b.flash.lucky, garble)
+	after.lucky = b.flash.lucky
 	b.stop()
 	b.setFlash(after)
 	b.after(b.between(time.Second, 12*time.Second), b.start)
@@ -172,7 +187,7 @@ func (b *box) start() {
 	b.bootAt, b.synced = b.now, b.chance(70)
 	core, err := agent.NewCore(agent.CoreOptions{
 		CabinetID: b.id, Slots: len(b.slots), MaxPulsesPerHour: b.max, DeviceKey: b.key, Keys: b.ring, Verify: b.signing.Verify,
-		Disk: b.flash, Segment: segmentBytes,
+		Disk: b.flash, Segment: b.segment,
 		Mono:         func() time.Duration { return b.now - b.bootAt },
 		Wall:         func() time.Time { return b.wall().Add(b.clock) },
 		Synchronised: func() bool { return b.synced },
@@ -258,7 +273,7 @@ func (b *box) poll() {
 		}
 	})
 	b.read(b.all()...)
-	b.checkSmoke()
+	b.checkHeat()
 }
 
 func (b *box) all() []int {
@@ -314,12 +329,12 @@ func (b *box) Tell(t protocol.Telemetry) {
 // Unlock pulses a lock.
 func (b *box) Unlock(n int) {
 	b.point("before act")
-	s := b.slots[n-1]
+	s, purpose := b.slots[n-1], b.facts.purpose()
 	b.facts.pulsed(s)
 	b.note("%s pulse %d", b.id, n)
 	answer := 2 * time.Second
 	switch {
-	case s.until[stuckLock] > b.now:
+	case s.until[stuckLock] > b.now, b.jams != nil && b.jams(s, purpose):
 	case s.until[failedPulse] > b.now:
 		b.hit(b, failedPulse)
 	default:
@@ -378,7 +393,7 @@ func (s *slot) reading(b *box) (agent.Reading, bool) {
 		return r, true
 	}
 	in := s.held != nil
-	link := in && s.plugged && s.until[deadLink] <= b.now
+	link := s.link(b.now)
 	if s.charge && in {
 		s.held.soc = min(100, s.held.soc+1)
 	}
@@ -392,13 +407,16 @@ func (s *slot) reading(b *box) (agent.Reading, bool) {
 		r.Serial = string(s.held.serial)
 		r.SocPermille, r.VoltageMV = agent.Known(int32(s.held.soc*10)), agent.Known(52_000)
 		r.CellMax, r.CellMin = agent.Known(260), agent.Known(250)
+		if s.hot(b.now) {
+			r.CellMax = agent.Known(620)
+		}
 	}
 	anything := func() agent.Tri { return agent.Tri(b.rng.IntN(3)) }
 	switch {
 	case s.until[doorFlaps] > b.now:
-		r.DoorOpen = anything()
+		r.DoorOpen, s.lied = anything(), s.lied || s.licensed
 	case s.until[boltFlaps] > b.now:
-		r.Bolt = anything()
+		r.Bolt, s.lied = anything(), s.lied || s.licensed
 	case s.until[presenceFlaps] > b.now && in == link: // else the switch is the only witness
 		r.Switch = anything()
 	}
@@ -406,24 +424,39 @@ func (s *slot) reading(b *box) (agent.Reading, bool) {
 	return r, true
 }
 
-// checkSmoke is I12: charging is off within two seconds, and a little for the
-// board's answer.
-func (b *box) checkSmoke() {
+// chargeOff is within what time charging is off, with a little for the board's
+// answer.
+const chargeOff = 2500 * time.Millisecond
+
+// checkHeat is I12: no charging in smoke, nor of a hot battery.
+func (b *box) checkHeat() {
 	if b.core == nil || b.core.Status().OutOfService && b.core.Inventory() == nil {
 		return
 	}
 	for _, s := range b.slots {
-		if s.until[smoke] <= b.now {
-			s.smokeAt = 0
-			continue
-		}
-		if s.smokeAt == 0 || s.until[noAnswer] > b.now || s.until[lateReply] > b.now || s.until[frozenBoard] > b.now || b.now-b.bootAt < 3*time.Second {
-			s.smokeAt = b.now
-		}
-		if s.charge && b.now-s.smokeAt > 2500*time.Millisecond {
-			b.fail(12, "%s slot %d: charging %v after smoke began", b.id, s.n, b.now-s.smokeAt)
+		unread := s.until[noAnswer] > b.now || s.until[lateReply] > b.now || s.until[frozenBoard] > b.now || b.now-b.bootAt < 3*time.Second
+		for _, x := range []struct {
+			since *time.Duration
+			on    bool
+			what  string
+		}{{&s.smokeAt, s.until[smoke] > b.now, "smoke began"}, {&s.hotAt, s.hot(b.now) && s.link(b.now), "its battery is hot"}} {
+			switch {
+			case !x.on:
+				*x.since = 0
+			case *x.since == 0 || unread:
+				*x.since = b.now
+			case s.charge && b.now-*x.since > chargeOff:
+				b.fail(12, "%s slot %d: charging %v after %s", b.id, s.n, b.now-*x.since, x.what)
+			}
 		}
 	}
+}
+
+func (s *slot) hot(now time.Duration) bool { return s.held != nil && s.until[hotBattery] > now }
+
+// link: the battery's electronics talk.
+func (s *slot) link(now time.Duration) bool {
+	return s.held != nil && s.plugged && s.until[deadLink] <= now
 }
 
 // state is where the cabinet stands.

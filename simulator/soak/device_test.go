@@ -106,6 +106,12 @@ func (d *device) record(r protocol.Record) {
 	if b.tracing && r.Type != protocol.RecordSnapshot {
 		b.note("%s #%d %s %.300s", b.id, r.Seq, r.Type, r.Payload)
 	}
+	was := d.state
+	defer func() {
+		if d.state != was {
+			b.aim(d.state)
+		}
+	}()
 	switch r.Type {
 	case protocol.RecordAccept:
 		d.accept(body[protocol.Accept](r))
@@ -174,6 +180,14 @@ func (d *device) said(payload []byte) {
 	}
 }
 
+// purpose is what the INTENT on disk is for.
+func (d *device) purpose() protocol.Purpose {
+	if d.intent == nil {
+		return ""
+	}
+	return d.intent.Purpose
+}
+
 // pulsed is I4, I6 and I8: what stands on disk before a lock is moved.
 func (d *device) pulsed(s *slot) {
 	b := d.box
@@ -192,8 +206,11 @@ func (d *device) pulsed(s *slot) {
 		b.fail(4, "%s pulses slot %d %v after ACCEPT", b.id, s.n, b.now-d.began)
 	}
 	d.intent = nil
+	if i.Purpose == protocol.PurposeDispense && s.hotAt != 0 && b.now-s.hotAt > 3*time.Second {
+		b.fail(12, "%s gives out the battery of slot %d, which is hot since %v", b.id, s.n, b.now-s.hotAt)
+	}
 	for _, o := range b.slots {
-		if o != s && o.licensed && !o.closed() {
+		if o != s && o.licensed && !o.closed() && !o.lied {
 			b.fail(8, "%s pulses slot %d while slot %d is not closed", b.id, s.n, o.n)
 		}
 	}

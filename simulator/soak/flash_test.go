@@ -29,6 +29,30 @@ type flash struct {
 	// synced is told of each range that the program believes to be durable.
 	synced  func(name string, b []byte)
 	removed func(name string)
+	lucky   luck  // of the next cut
+	last    *blob // the file that was synced last
+}
+
+// luck is what a cut leaves of what was not synced.
+type luck uint8
+
+const (
+	anyLuck  luck = iota // each sector and each entry of the directory by a coin
+	noLuck               // nothing
+	allLuck              // all of it
+	liedLuck             // nothing, and what the last sync promised is gone, too
+	lucks
+)
+
+// toss says whether something that was not synced is there.
+func (l luck) toss(r *rand.Rand) bool {
+	switch l {
+	case anyLuck:
+		return r.IntN(2) == 0
+	case allLuck:
+		return true
+	}
+	return false
 }
 
 type blob struct {
@@ -36,6 +60,7 @@ type blob struct {
 	data    []byte
 	held    []byte
 	pending []span
+	undo    []byte // held, as it was before the last sync
 }
 
 // span is a write that is not durable; told: the program believes that it is.
@@ -53,8 +78,11 @@ func newFlash() *flash {
 
 // afterCut is the flash when the power comes back: of what was not synced, each
 // sector and each entry of the directory may be there, or not, or garbled.
-func (f *flash) afterCut(r *rand.Rand, garble bool) *flash {
+func (f *flash) afterCut(r *rand.Rand, l luck, garble bool) *flash {
 	g := newFlash()
+	if l == liedLuck && f.last != nil {
+		f.last.held, f.last.pending = f.last.undo, nil
+	}
 	entries := maps.Clone(f.entries)
 	names := map[string]bool{}
 	for n := range f.entries {
@@ -64,7 +92,7 @@ func (f *flash) afterCut(r *rand.Rand, garble bool) *flash {
 		names[n] = true
 	}
 	for _, n := range slices.Sorted(maps.Keys(names)) {
-		if f.files[n] == f.entries[n] || r.IntN(2) == 0 {
+		if f.files[n] == f.entries[n] || !l.toss(r) {
 			continue
 		}
 		if b, ok := f.files[n]; ok {
@@ -75,7 +103,7 @@ func (f *flash) afterCut(r *rand.Rand, garble bool) *flash {
 	}
 	for _, n := range slices.Sorted(maps.Keys(entries)) {
 		was := entries[n]
-		b := was.afterCut(r, garble)
+		b := was.afterCut(r, l, garble)
 		b.name = n
 		for _, p := range was.pending {
 			if !p.told && p.to <= len(b.held) && bytes.Equal(b.held[p.from:p.to], was.data[p.from:p.to]) {
@@ -87,12 +115,12 @@ func (f *flash) afterCut(r *rand.Rand, garble bool) *flash {
 	return g
 }
 
-func (b *blob) afterCut(r *rand.Rand, garble bool) *blob {
+func (b *blob) afterCut(r *rand.Rand, l luck, garble bool) *blob {
 	held := slices.Clone(b.held)
 	for _, p := range b.pending {
 		for at := p.from / sector; at*sector < p.to; at++ {
 			lo, hi := at*sector, min((at+1)*sector, len(b.data))
-			if r.IntN(2) == 0 || lo >= hi {
+			if !l.toss(r) || lo >= hi {
 				continue
 			}
 			if hi > len(held) {
@@ -234,6 +262,9 @@ func (h *handle) Sync() error {
 		}
 	}
 	lies := h.f.lie
+	if h.f.last = h.b; h.f.lucky == liedLuck {
+		h.b.undo = slices.Clone(h.b.held)
+	}
 	if h.f.lie = false; !lies {
 		if len(h.b.held) < len(h.b.data) {
 			h.b.held = append(h.b.held, make([]byte, len(h.b.data)-len(h.b.held))...)

@@ -13,6 +13,8 @@ type network struct {
 	*sim
 	wiped int // counts: what was under way before is gone
 	old   []carried
+	// swallows, when set, says which messages never arrive.
+	swallows func(payload []byte) bool
 }
 
 // carried is a message that somebody may send again.
@@ -70,6 +72,9 @@ func (n *network) up(b *box, topic string, payload []byte) {
 
 // carry brings a message there, or not, or twice, or late.
 func (n *network) carry(b *box, lost fault, payload []byte, arrive func([]byte)) {
+	if n.swallows != nil && n.swallows(payload) {
+		return
+	}
 	wiped := n.wiped
 	bring := func(d time.Duration, p []byte) {
 		n.after(d, func() {
@@ -83,25 +88,46 @@ func (n *network) carry(b *box, lost fault, payload []byte, arrive func([]byte))
 		bring(delay, payload)
 		return
 	}
-	switch roll := n.rng.IntN(110); {
-	case roll < 2:
-		n.hit(b, lost)
+	f := n.luck(b, lost)
+	if f != faults {
+		n.hit(b, f)
+	}
+	switch f {
+	case lost:
 		return
-	case roll < 4:
-		n.hit(b, doubled)
+	case doubled:
 		bring(n.between(time.Millisecond, 5*time.Second), payload)
-	case roll < 6:
-		n.hit(b, reordered)
+	case reordered:
 		delay = n.between(200*time.Millisecond, 6*time.Second)
-	case roll < 7:
-		n.hit(b, hourLate)
+	case hourLate:
 		delay = n.between(2*time.Minute, time.Hour)
-	case roll < 8:
-		n.hit(b, corrupted)
+	case corrupted:
 		payload = bytes.Clone(payload)
 		payload[n.rng.IntN(len(payload))] ^= 1 << n.rng.IntN(8)
 	}
 	bring(delay, payload)
+}
+
+// luck is what befalls a message: faults is nothing.
+func (n *network) luck(b *box, lost fault) fault {
+	f := b.next
+	if wrongWay := (f == lostUp || f == lostDown) && f != lost; f != faults && !wrongWay {
+		b.next = faults
+		return f
+	}
+	switch roll := n.rng.IntN(110); {
+	case roll < 2:
+		return lost
+	case roll < 4:
+		return doubled
+	case roll < 6:
+		return reordered
+	case roll < 7:
+		return hourLate
+	case roll < 8:
+		return corrupted
+	}
+	return faults
 }
 
 // replay has an attacker, or a broker that keeps what it must not, send an old
@@ -148,20 +174,26 @@ func (s *sim) backend() {
 		s.backups = append(s.backups, s.fleet.Store(s.wall()).Backup())
 	}
 	switch roll := s.rng.IntN(3000); {
-	case roll < 12:
-		s.everywhere(backendCrash)
-		s.downUntil = s.now + s.between(500*time.Millisecond, 15*time.Second)
 	case roll < 18:
-		// Committed, and dead before the answer.
-		s.everywhere(backendCrash)
-		s.mute = true
-		s.after(s.between(50*time.Millisecond, 800*time.Millisecond), func() { s.mute = false })
+		s.crash()
 	case roll < 24:
 		s.everywhere(brokerWiped)
 		s.net.wipe()
 	case roll < 26 && s.profile.wild && len(s.backups) > 0:
 		s.restore()
 	}
+}
+
+// crash is a backend that is down for a while, or dies committed before it can
+// answer.
+func (s *sim) crash() {
+	s.everywhere(backendCrash)
+	if s.chance(67) {
+		s.downUntil = s.now + s.between(500*time.Millisecond, 15*time.Second)
+		return
+	}
+	s.mute = true
+	s.after(s.between(50*time.Millisecond, 800*time.Millisecond), func() { s.mute = false })
 }
 
 // commissioned: every cabinet has said hello.

@@ -234,9 +234,7 @@ func (r *rider) putIn(s *slot, cheats bool, shut func()) {
 			return
 		case 1:
 			r.hit(r.at, wrongBattery)
-			y = r.newBattery(50)
-			y.foreign = true
-			r.hold(y)
+			y = r.foreign()
 		case 2:
 			r.hit(r.at, takenBack)
 			r.insert(s, y, true)
@@ -262,10 +260,18 @@ func (r *rider) putIn(s *slot, cheats bool, shut func()) {
 	shut()
 }
 
+// foreign is a battery out of the bag that is not of the fleet.
+func (r *rider) foreign() *battery {
+	y := r.newBattery(50)
+	y.foreign = true
+	r.hold(y)
+	return y
+}
+
 // ownBack is at a door behind which the own battery stands.
 func (r *rider) ownBack(s *slot, cheats bool, shut func()) {
 	switch {
-	case !s.plugged && !r.chance(20):
+	case !s.plugged && !r.chance(40):
 		s.plugged = true
 		s.changes++
 	case cheats && r.chance(50):
@@ -274,6 +280,9 @@ func (r *rider) ownBack(s *slot, cheats bool, shut func()) {
 		r.walkAway()
 		return
 	default:
+		if r.at.state() == reopened {
+			r.hit(r.at, closedEmpty)
+		}
 		r.remove(s)
 		r.put = nil
 		if y := r.hands[len(r.hands)-1]; y.foreign {
@@ -304,14 +313,15 @@ func (r *rider) takeOut(s *slot, cheats bool, shut func()) {
 			})
 			return
 		case 2:
-			if len(r.hands) > 0 {
-				r.hit(r.at, exchanged)
-				own := r.hands[0]
-				r.remove(s)
-				r.insert(s, own, true)
-				shut()
-				return
+			r.hit(r.at, exchanged)
+			if len(r.hands) == 0 {
+				r.foreign()
 			}
+			own := r.hands[0]
+			r.remove(s)
+			r.insert(s, own, true)
+			shut()
+			return
 		default:
 			if r.chance(70) {
 				r.remove(s)

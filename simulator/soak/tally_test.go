@@ -68,6 +68,7 @@ const (
 	frozenBoard
 	lateAnswer
 	smoke
+	hotBattery
 	wrongBattery
 	closedEmpty
 	takenBack
@@ -88,7 +89,7 @@ var faultNames = [faults]string{
 	"message corrupted", "message replayed",
 	"partition", "broker wiped", "backend crash", "backend restored", "clock step",
 	"failed pulse", "stuck lock", "sticking door", "door flaps", "bolt flaps", "presence flaps", "dead link",
-	"no answer", "late reply", "frozen board", "late answer to a pulse", "smoke",
+	"no answer", "late reply", "frozen board", "late answer to a pulse", "smoke", "hot battery",
 	"wrong battery", "closed empty", "taken back", "not plugged", "walked away", "not taken", "put back",
 	"battery exchanged", "door forced",
 }

@@ -8,58 +8,137 @@ import (
 	"batteryswap/protocol"
 )
 
+// troubles are what befalls a cabinet by chance, with its weight; wild is what only
+// wild fleets have.
+var troubles = []struct {
+	fault  fault
+	weight int
+	wild   bool
+}{
+	{cutBeforeWrite, 12, false}, {partition, 10, false}, {clockStep, 4, false}, {replayed, 6, false}, {flashFails, 4, false},
+	{noAnswer, 8, false}, {lateReply, 6, false}, {failedPulse, 6, false}, {stuckLock, 4, false}, {stickingDoor, 3, false}, {lateAnswer, 3, false},
+	{doorFlaps, 6, true}, {boltFlaps, 6, true}, {presenceFlaps, 6, true}, {deadLink, 6, true}, {frozenBoard, 6, true}, {smoke, 2, true}, {hotBattery, 2, true},
+}
+
 // trouble is what befalls a cabinet, again and again.
 func (b *box) trouble() {
 	if b.calm {
 		return
 	}
 	b.after(b.between(3*time.Second, 12*time.Second), b.trouble)
+	roll := b.rng.IntN(100)
+	for _, x := range troubles {
+		if roll -= x.weight; roll < 0 {
+			if !x.wild || b.profile.wild {
+				b.befall(x.fault)
+			}
+			return
+		}
+	}
+}
+
+// aims are faults that are inflicted on purpose while a cabinet is in a state that
+// is short or rare, so that none is left to chance; odds are of one for each time
+// that it is.
+var (
+	aims = []fault{
+		cutIdle, cutBeforeWrite, cutBeforeWrite, cutBeforeWrite, flashLies, flashFails, flashFull, flashReadOnly,
+		lostUp, lostDown, doubled, reordered, hourLate, corrupted, replayed, partition, brokerWiped, backendCrash, backendRestored, clockStep,
+		stuckLock, doorFlaps, boltFlaps, presenceFlaps, deadLink, noAnswer, lateReply, frozenBoard, smoke, hotBattery,
+	}
+	odds = [states]int{depositing: 40, reopened: 4, deposited: 1, returning: 5}
+)
+
+// aim inflicts a fault soon after a cabinet has come into a state.
+func (b *box) aim(st state) {
+	if b.calm || odds[st] == 0 || b.rng.IntN(odds[st]) > 0 {
+		return
+	}
+	if st == depositing {
+		b.blind()
+		return
+	}
+	f := aims[b.rng.IntN(len(aims))]
+	b.soon(0, 10*time.Millisecond, func() {
+		if b.calm || b.state() != st {
+			return
+		}
+		switch f {
+		case lostUp, lostDown, doubled, reordered, hourLate, corrupted:
+			b.next = f
+		case cutBeforeWrite:
+			if b.fuse == 0 {
+				b.fuse = 1 + b.rng.IntN(3)
+			}
+		case flashLies, doorFlaps, boltFlaps, presenceFlaps, deadLink, frozenBoard, smoke, hotBattery, backendRestored:
+			if b.profile.wild {
+				b.befall(f)
+			}
+		default:
+			b.befall(f)
+		}
+	})
+}
+
+// blind silences all slots but the one where a deposit is awaited: a state that
+// is over in the same step then lasts until they are heard.
+func (b *box) blind() {
+	for _, s := range b.slots {
+		if b.facts.intent == nil || s.n != b.facts.intent.Slot {
+			s.until[noAnswer] = b.now + b.between(5*time.Second, 15*time.Second)
+		}
+	}
+	b.hit(b, noAnswer)
+}
+
+// befall lets one fault happen to a cabinet, or to all that have one.
+func (b *box) befall(f fault) {
+	switch f {
+	case cutBeforeWrite:
+		b.ignite()
+	case cutIdle:
+		b.cutNow()
+	case partition:
+		b.cutLine()
+	case clockStep:
+		b.moveClock()
+	case replayed:
+		b.net.replay(b)
+	case flashFails, flashFull, flashReadOnly, flashLies:
+		b.spoilFlash(f)
+	case brokerWiped:
+		b.everywhere(f)
+		b.net.wipe()
+	case backendCrash:
+		b.crash()
+	case backendRestored:
+		if len(b.backups) > 0 {
+			b.restore()
+		}
+	default:
+		b.befallSlot(f)
+	}
+}
+
+// befallSlot is what lasts for a while at one slot: likely the one that the swap
+// is at.
+func (b *box) befallSlot(f fault) {
 	s := b.slots[b.rng.IntN(len(b.slots))]
 	if x := b.facts.open; x != nil && len(x.order) > 0 && b.chance(60) {
 		s = x.order[len(x.order)-1]
 	}
-	lasts := func(f fault, least, most time.Duration) {
-		s.until[f] = b.now + b.between(least, most)
-		if f != failedPulse && f != stickingDoor && f != lateAnswer {
-			b.hit(b, f)
-		}
+	most := map[fault]time.Duration{
+		noAnswer: 15, lateReply: 10, failedPulse: 30, stuckLock: 60, stickingDoor: 30, lateAnswer: 30,
+		doorFlaps: 12, boltFlaps: 12, presenceFlaps: 12, deadLink: 20, frozenBoard: 12, smoke: 20, hotBattery: 40,
+	}[f] * time.Second
+	least := time.Second
+	switch f {
+	case stickingDoor, lateAnswer, smoke, hotBattery:
+		least = 5 * time.Second
 	}
-	switch roll := b.rng.IntN(100); {
-	case roll < 12:
-		b.ignite()
-	case roll < 22:
-		b.cutLine()
-	case roll < 26:
-		b.moveClock()
-	case roll < 32:
-		b.net.replay(b)
-	case roll < 36:
-		b.spoilFlash()
-	case roll < 44:
-		lasts(noAnswer, time.Second, 15*time.Second)
-	case roll < 50:
-		lasts(lateReply, time.Second, 10*time.Second)
-	case roll < 56:
-		lasts(failedPulse, time.Second, 30*time.Second)
-	case roll < 60:
-		lasts(stuckLock, time.Second, 60*time.Second)
-	case roll < 63:
-		lasts(stickingDoor, 5*time.Second, 30*time.Second)
-	case roll < 66:
-		lasts(lateAnswer, 5*time.Second, 30*time.Second)
-	case !b.profile.wild:
-	case roll < 72:
-		lasts(doorFlaps, time.Second, 12*time.Second)
-	case roll < 78:
-		lasts(boltFlaps, time.Second, 12*time.Second)
-	case roll < 84:
-		lasts(presenceFlaps, time.Second, 12*time.Second)
-	case roll < 90:
-		lasts(deadLink, time.Second, 20*time.Second)
-	case roll < 96:
-		lasts(frozenBoard, time.Second, 12*time.Second)
-	default:
-		lasts(smoke, 5*time.Second, 20*time.Second)
+	s.until[f] = b.now + b.between(least, most)
+	if f != failedPulse && f != stickingDoor && f != lateAnswer {
+		b.hit(b, f)
 	}
 }
 
@@ -69,11 +148,17 @@ func (b *box) ignite() {
 		return
 	}
 	if b.chance(40) {
-		b.hit(b, cutIdle)
-		b.powerOff()
+		b.cutNow()
 		return
 	}
 	b.fuse = 1 + b.rng.IntN(12)
+}
+
+func (b *box) cutNow() {
+	if b.core != nil {
+		b.hit(b, cutIdle)
+		b.powerOff()
+	}
 }
 
 func (b *box) cutLine() {
@@ -100,25 +185,22 @@ func (b *box) moveClock() {
 }
 
 // spoilFlash breaks the flash for a while, or has it lie about the next sync.
-func (b *box) spoilFlash() {
+func (b *box) spoilFlash(f fault) {
 	if b.core == nil {
 		return
 	}
-	switch roll := b.rng.IntN(4); {
-	case roll == 3 && b.profile.wild:
-		b.hit(b, flashLies)
+	if f == flashFails { // by chance it may be any of them
+		f = []fault{flashFails, flashFull, flashReadOnly, flashLies}[b.rng.IntN(4)]
+	}
+	if f == flashLies && !b.profile.wild {
+		f = flashFails
+	}
+	b.hit(b, f)
+	if f == flashLies {
 		b.flash.lie, b.fuse = true, 2+b.rng.IntN(6)
 		return
-	case roll == 2:
-		b.hit(b, flashReadOnly)
-		b.flash.fail = syscall.EROFS
-	case roll == 1:
-		b.hit(b, flashFull)
-		b.flash.fail = syscall.ENOSPC
-	default:
-		b.hit(b, flashFails)
-		b.flash.fail = syscall.EIO
 	}
+	b.flash.fail = map[fault]error{flashFails: syscall.EIO, flashFull: syscall.ENOSPC, flashReadOnly: syscall.EROFS}[f]
 	b.after(b.between(2*time.Second, 20*time.Second), func() {
 		b.flash.fail = nil
 		if b.core != nil && b.core.Status().OutOfService {
@@ -142,7 +224,7 @@ func (b *box) passerBy() {
 
 // shut pushes a door until its bolt catches.
 func (b *box) shut(s *slot) {
-	s.open, s.locked, s.opensAt, s.licensed = false, true, 0, false
+	s.open, s.locked, s.opensAt, s.licensed, s.lied = false, true, 0, false, false
 	b.note("%s door %d is shut: %v", b.id, s.n, s.held.name())
 }
 
