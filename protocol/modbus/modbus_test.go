@@ -1,6 +1,7 @@
 package modbus_test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"strings"
 	"testing"
@@ -247,5 +248,24 @@ func FuzzDecodeReply(f *testing.F) {
 		back, err := q.DecodeReply(again)
 		require.NoError(t, err)
 		require.Equal(t, r, back)
+	})
+}
+
+func FuzzDecodeRaw(f *testing.F) {
+	f.Add([]byte{1, 0x4D, 0}, 8, 2, []byte{1, 0x4D, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, request []byte, length, echo int, body []byte) {
+		w := modbus.Raw{Body: request, Length: length, Echo: echo}
+		if w.Check() != nil || len(body) > modbus.MaxFrame {
+			return
+		}
+		frame := modbus.AppendCRC(body)
+		n, early := w.ReplyLen(body)
+		got, err := w.DecodeReply(frame)
+		if err != nil {
+			return
+		}
+		require.NoError(t, early)
+		require.Contains(t, []int{0, len(frame)}, n)
+		require.Equal(t, body, append(bytes.Clone(request[:echo]), got...))
 	})
 }

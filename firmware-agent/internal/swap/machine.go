@@ -177,10 +177,14 @@ func (d Durable) PulsesLeft(l Limits, now time.Duration) int {
 
 // open journals an INTENT and has the lock pulsed once. It refuses when a pulse
 // is not allowed any more, when the slot has had its pulses for this purpose or
-// is in quarantine, or when another door of this swap is not closed; then nothing is written.
+// is in quarantine or would give out a battery that has become unfit, or when
+// another door of this swap is not closed; then nothing is written.
 func (m *Machine) open(v slot.View, purpose protocol.Purpose) bool {
 	o := m.durable.Open
 	done := o.pulses(v.Slot, purpose)
+	if purpose == protocol.PurposeDispense && v.Battery.Soc != nil && !v.Fit {
+		return false
+	}
 	if !m.mayPulse() || m.durable.Quarantined(v.Slot) || done >= maxPulses || !v.Fresh || !v.Closed || !m.othersClosed(v.Slot) {
 		return false
 	}

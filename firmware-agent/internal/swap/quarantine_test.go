@@ -154,3 +154,22 @@ func TestFailure16HotIsHeld(t *testing.T) {
 	require.Zero(t, r.intents(protocol.PurposeReturn))
 	require.True(t, r.durable().Quarantined(n))
 }
+
+// TestFailure16HotAfterAPulse: a battery that gets hot behind a door that did not
+// open is not tried again; the next one is given out.
+func TestFailure16HotAfterAPulse(t *testing.T) {
+	r := usual(t)
+	r.box(3).jam = 1
+	r.start(1, protocol.KindSwap)
+	r.deposit(flat("R1"))
+	r.until(time.Minute, "the first pulse", func() bool { i, ok := r.lastIntent(); return ok && i.Purpose == protocol.PurposeDispense })
+	r.box(3).in.hot = true
+	n, b := r.take(protocol.PurposeDispense)
+	require.Equal(t, 4, n)
+	require.Equal(t, protocol.BatterySerial("C4"), b.serial)
+	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
+	for _, i := range records[protocol.Intent](r) {
+		require.Equal(t, 1, i.Pulse, "slot %d", i.Slot)
+	}
+	require.Zero(t, r.alarms(protocol.AlarmSlotFault), "one pulse proves no fault")
+}
