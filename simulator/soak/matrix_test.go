@@ -82,7 +82,9 @@ func (m *matrix) from(sc script, n int, whole bool) {
 	if !whole {
 		last = m.courses[sc.name].points
 	}
-	for next := 1; next <= last && m.twice(sc, n, next, whole); next++ {
+	more := true
+	for next := 1; next <= last && more; next++ {
+		more = m.twice(sc, n, next, whole)
 	}
 }
 

@@ -301,7 +301,7 @@ func (a *actor) look() {
 		if a.now-a.since[s] > strangers && (a.away || !s.open) && a.now >= a.awayTo {
 			a.box.shut(s)
 		}
-		if s.open && !a.away && !(dark && a.absence == waits) {
+		if s.open && !a.away && (!dark || a.absence != waits) {
 			a.act(s)
 			a.acts[s]++
 			return

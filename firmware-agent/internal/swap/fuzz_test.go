@@ -57,7 +57,7 @@ func FuzzFold(f *testing.F) {
 	r.deposit(flat("R1"))
 	var before Durable
 	for _, j := range r.journal {
-		f.Add(uint8(j.rec.Type), []byte(j.rec.Payload))
+		f.Add(uint8(j.rec.Type), j.rec.Payload)
 		var err error
 		before, err = Fold(before, j.rec)
 		require.NoError(f, err)
