@@ -127,7 +127,7 @@ func rows() []row {
 		{
 			packages: []string{"simulator/..."},
 			allowed:  []string{"protocol/...", "simulator/...", broker, ptyLibrary, qrCode, kong, "golang.org/x/sys"},
-			inTests:  []string{"firmware-agent/agent", "backend/fleet", browser, paho},
+			inTests:  []string{"firmware-agent/agent", "backend/fleet", browser, paho, yaml},
 		},
 	}
 }
