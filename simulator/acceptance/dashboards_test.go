@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -114,9 +115,8 @@ func loadDashboards(t testing.TB) map[string]dashboard {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)
 		require.NotContains(t, string(b), "__inputs", "%s: a datasource is a variable", name)
-		require.False(t, strings.Contains(string(b), "\t"), name)
-		for i, line := range strings.Split(string(b), "\n") {
-			require.Less(t, len(line), 2000, "%s:%d cannot be reviewed", name, i+1)
+		for _, colour := range regexp.MustCompile(`"(?:color|fixedColor|iconColor)": "([^"]*)"`).FindAllStringSubmatch(string(b), -1) {
+			require.Contains(t, safeColours(), colour[1], name)
 		}
 		var d dashboard
 		require.NoError(t, json.Unmarshal(b, &d), name)
@@ -289,11 +289,6 @@ func checkPanel(t *testing.T, p panel) {
 				require.Contains(t, knownUnits(), unit, p.Title)
 			}
 		}
-	}
-	b, err := json.Marshal(p.FieldConfig)
-	require.NoError(t, err)
-	for _, colour := range regexp.MustCompile(`#[0-9A-Fa-f]{6}`).FindAllString(string(b), -1) {
-		require.Contains(t, safeColours(), colour, p.Title)
 	}
 	refs := map[string]bool{}
 	for _, q := range p.Targets {
@@ -542,4 +537,42 @@ func TestProvisioning(t *testing.T) {
 	require.Equal(t, "file", providers.Providers[0].Type)
 	require.False(t, providers.Providers[0].AllowUIUpdates, "the files are the truth")
 	require.NotEmpty(t, providers.Providers[0].Options.Path)
+}
+
+// TestSoftwareChangesAreMarked gives the annotation an hour in which a cabinet's
+// software changes once, after a restart of the backend: one mark, no other.
+func TestSoftwareChangesAreMarked(t *testing.T) {
+	t.Parallel()
+	fleet := loadDashboards(t)["swap-fleet"]
+	changes := used.ReplaceAllStringFunc(fleet.Annotations.List[1].Expr, func(s string) string {
+		return map[string]string{"$job": "backend", "$street": ".*", "$cabinet": ".*"}[s]
+	})
+	dir := t.TempDir()
+	write := func(name string, content any) {
+		b, err := goyaml.Marshal(content)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), b, 0o600))
+	}
+	type object = map[string]any
+	write("rules.yml", object{"groups": []object{{"name": "g", "rules": []object{{"record": "changes", "expr": changes}}}}})
+	of := func(software string) string {
+		return fmt.Sprintf("swap_cabinet_info{job=%q,street=%q,cabinet=%q,software=%q,model=%q}", "backend", "River", "hb-0001", software, "12 slots")
+	}
+	at := func(when string, marks ...object) object {
+		return object{"expr": "changes", "eval_time": when, "exp_samples": marks}
+	}
+	mark := object{"labels": `changes{job="backend",street="River",cabinet="hb-0001",software="1.1"}`, "value": 1}
+	write("test.yml", object{
+		"rule_files": []string{"rules.yml"}, "evaluation_interval": "15s",
+		"tests": []object{{
+			"interval": "1m",
+			"input_series": []object{
+				{"series": of("1.0"), "values": "1x9 stale _x4 1x10 stale _x40"}, // the backend is away for four minutes
+				{"series": of("1.1"), "values": "_x26 1x40"},
+			},
+			"promql_expr_test": []object{at("3m"), at("8m"), at("16m"), at("22m"), at("25m"), at("26m", mark), at("30m", mark), at("31m"), at("50m")},
+		}},
+	})
+	said, err := exec.CommandContext(t.Context(), "promtool", "test", "rules", filepath.Join(dir, "test.yml")).CombinedOutput()
+	require.NoError(t, err, "%s", said)
 }

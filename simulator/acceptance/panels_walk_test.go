@@ -2,7 +2,7 @@ package acceptance
 
 import (
 	"cmp"
-	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -122,29 +122,67 @@ func (w *watched) allLinksLead(all map[string]dashboard, yours string) {
 	require.Len(w.t, dashboards, 3, "cabinet, safety and flow; the rest by the link at the top: %v", dashboards)
 }
 
-// replicaHangs stops the second replica: the whole fleet's trouble is shown where
-// one looks for it, with its runbook.
-func (w *watched) replicaHangs(all map[string]dashboard) {
-	second := w.find(`http://([0-9.:]+)/metrics \(backend-2\)`)
+// freeze stops one of the demo's programs, which says nothing from then on but
+// keeps its connections; it goes on at the end.
+func (w *watched) freeze(program, argument string) {
+	w.t.Helper()
 	pid := 0
 	for _, p := range processesWith(w.t, w.mark) {
-		if number, _, ok := strings.Cut(p, " "); ok && strings.Contains(p, second) && strings.Contains(p, "serve") {
+		if number, command, _ := strings.Cut(p, " "); strings.Contains(command, program+`\x00`) && strings.Contains(command, argument) {
 			n, err := strconv.Atoi(number)
 			require.NoError(w.t, err)
 			pid = n
 		}
 	}
-	require.NotZero(w.t, pid)
+	require.NotZero(w.t, pid, "%s %s", program, argument)
 	require.NoError(w.t, syscall.Kill(pid, syscall.SIGSTOP))
-	w.t.Cleanup(func() {
-		if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
-			require.True(w.t, errors.Is(err, syscall.ESRCH))
-		}
+	w.t.Cleanup(func() { require.NoError(w.t, syscall.Kill(pid, syscall.SIGCONT)) })
+}
+
+// silenceIsAGap: a cabinet of which nothing is heard has no values any more, and
+// is in trouble.
+func (w *watched) silenceIsAGap(all map[string]dashboard, silent string) {
+	fleet, cabinet := w.open(all["swap-fleet"], nil), w.open(all["swap-cabinet"], url.Values{"var-cabinet": {silent}})
+	w.until("the silent cabinet is not in trouble", func() bool {
+		trouble := fleet.titled("Cabinets in trouble")
+		return slices.ContainsFunc(fleet.ask(trouble.Targets[0]), func(s serie) bool {
+			if s.Metric["cabinet"] != silent || s.Metric["alertname"] != "SwapCabinetOffline" {
+				return false
+			}
+			w.leads(fleet.click(trouble.linksOf(w.t, "alertname"), s)[0])
+			return true
+		})
 	})
+	require.InDelta(w.t, 1, fleet.ask(fleet.titled("Cabinets offline").Targets[0])[0].number(w.t), 0)
+	w.until("what the silent cabinet told stays", func() bool { return len(cabinet.ask(cabinet.titled("Charged batteries").Targets[0])) == 0 })
+	for _, title := range []string{"Slots by state", "Air", "Records not delivered"} {
+		p := cabinet.titled(title)
+		lines := cabinet.ask(p.Targets[0])
+		require.NotEmpty(w.t, lines, "%s: it had told before", title)
+		for _, line := range lines {
+			last, err := strconv.ParseFloat(fmt.Sprint(line.Values[len(line.Values)-1][0]), 64)
+			require.NoError(w.t, err)
+			require.Less(w.t, last, w.one("vector(time())"), "%s: a gap up to now", title)
+		}
+	}
+	for _, row := range fleet.ask(fleet.titled("All cabinets").Targets[0]) {
+		require.InDelta(w.t, map[bool]float64{true: 0, false: 1}[row.Metric["cabinet"] == silent], row.number(w.t), 0, row.Metric["cabinet"])
+	}
+}
+
+// titled is the panel whose title begins so.
+func (d dashboard) titled(title string) panel {
+	all := d.shown()
+	return all[slices.IndexFunc(all, func(p panel) bool { return strings.HasPrefix(p.Title, title+" · ") })]
+}
+
+// replicaHangs stops the second replica: the whole fleet's trouble is shown where
+// one looks for it, with its runbook.
+func (w *watched) replicaHangs(all map[string]dashboard) {
+	w.freeze("backend", w.find(`http://([0-9.:]+)/metrics \(backend-2\)`))
 	for _, uid := range []string{"swap-fleet", "swap-platform"} {
 		v := w.open(all[uid], nil)
-		i := slices.IndexFunc(v.shown(), func(p panel) bool { return strings.HasPrefix(p.Title, "Trouble of the whole") })
-		p := v.shown()[i]
+		p := v.titled("Trouble of the whole")
 		w.until("a replica that hangs is not shown: "+uid, func() bool {
 			return slices.ContainsFunc(v.ask(p.Targets[0]), func(s serie) bool {
 				if s.Metric["alertname"] != "SwapBackendReplicaDown" {
