@@ -394,15 +394,15 @@ func (v variable) labelValues() (selector, label string) {
 	return m[1] + m[2], m[3]
 }
 
-// TestDashboardsLeadToRunbooks: every runbook that a panel leads to is there.
+// TestDashboardsLeadToRunbooks: every runbook that a panel leads to is an alert's.
 func TestDashboardsLeadToRunbooks(t *testing.T) {
 	t.Parallel()
-	led := 0
+	led, alerts := 0, alertNames(t)
 	for _, d := range loadDashboards(t) {
 		for _, p := range d.shown() {
 			for _, l := range p.links(t) {
 				if name, ok := strings.CutPrefix(l.URL, "${runbooks}/"); ok && !strings.Contains(name, "$") {
-					require.FileExists(t, filepath.Join(monitoringFolder(t), "runbooks", name), p.Title)
+					require.Contains(t, alerts, strings.TrimSuffix(name, ".md"), p.Title)
 					led++
 				}
 			}
@@ -435,12 +435,11 @@ func TestDashboardsNameEveryAlarm(t *testing.T) {
 // the recording rules, and of Prometheus itself.
 func knownMetrics(t *testing.T) map[string]bool {
 	t.Helper()
-	folder := monitoringFolder(t)
 	all := map[string]bool{"ALERTS": true, "up": true, "scrape_duration_seconds": true}
 	for _, name := range []string{"process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"} {
 		all[name] = true // of both programs: the client library's, and the agent's own
 	}
-	b, err := os.ReadFile(filepath.Join(folder, "README.md"))
+	b, err := os.ReadFile(filepath.Join(monitoringFolder(t), "README.md"))
 	require.NoError(t, err)
 	for _, m := range regexp.MustCompile("(?m)^\\| `(swap_[a-z_0-9]+)` \\|.*\\| (histogram)?.* \\|$").FindAllStringSubmatch(string(b), -1) {
 		all[m[1]] = true
@@ -448,15 +447,32 @@ func knownMetrics(t *testing.T) map[string]bool {
 			all[m[1]+"_bucket"], all[m[1]+"_sum"], all[m[1]+"_count"] = true, true, true
 		}
 	}
-	rules, err := filepath.Glob(filepath.Join(folder, "prometheus", "rules", "*.yml"))
+	for _, name := range namesInRules(t, "record") {
+		all[name] = true
+	}
+	return all
+}
+
+// alertNames are the alerts of the shipped rules.
+func alertNames(t testing.TB) []string {
+	t.Helper()
+	return namesInRules(t, "alert")
+}
+
+// namesInRules are those of a kind: record, alert.
+func namesInRules(t testing.TB, kind string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(monitoringFolder(t), "prometheus", "rules", "*.yml"))
 	require.NoError(t, err)
-	for _, name := range rules {
+	var all []string
+	for _, name := range files {
 		b, err := os.ReadFile(name)
 		require.NoError(t, err)
-		for _, m := range regexp.MustCompile(`(?m)^ +- record: (\S+)$`).FindAllStringSubmatch(string(b), -1) {
-			all[m[1]] = true
+		for _, m := range regexp.MustCompile(`(?m)^ +- `+kind+`: (\S+)$`).FindAllStringSubmatch(string(b), -1) {
+			all = append(all, m[1])
 		}
 	}
+	require.NotEmpty(t, all)
 	return all
 }
 

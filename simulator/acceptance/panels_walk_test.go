@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -75,9 +73,7 @@ func (w *watched) threeClicks(all map[string]dashboard, yours string) {
 func (w *watched) leads(link string) {
 	w.t.Helper()
 	if name, ok := strings.CutPrefix(link, "/public/runbooks/"); ok {
-		b, err := os.ReadFile(filepath.Join(monitoringFolder(w.t), "runbooks", name))
-		require.NoError(w.t, err)
-		require.Contains(w.t, string(b), strings.TrimSuffix(name, ".md"))
+		require.Contains(w.t, alertNames(w.t), strings.TrimSuffix(name, ".md"))
 		return
 	}
 	require.Contains(w.t, link, "/staff/")
