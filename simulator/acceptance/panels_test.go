@@ -244,11 +244,11 @@ func (v *view) fill(text string, more map[string]string) string {
 
 // ask gives what a panel's query returns.
 func (v *view) ask(q query) []serie {
-	if expr := v.fill(q.Expr, nil); q.Instant {
+	expr := v.fill(q.Expr, nil)
+	if q.Instant {
 		return v.now(expr)
-	} else {
-		return v.since(expr)
 	}
+	return v.since(expr)
 }
 
 // click gives where the links of a panel lead for one of its results.
