@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/postgres/pgtest"
 	"batteryswap/backend/internal/staff"
@@ -57,9 +58,17 @@ func testSeal(t testing.TB) *staff.Seal {
 	return seal
 }
 
+// testVault keeps the phones of all replicas of a test.
+func testVault(t testing.TB) *phone.Vault {
+	t.Helper()
+	v, err := phone.NewVault(make([]byte, phone.MinKeyBytes))
+	require.NoError(t, err)
+	return v
+}
+
 // open is one more replica.
 func (d *deck) open() *postgres.Store {
-	s, err := postgres.Open(context.Background(), d.url, postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant, Seal: testSeal(d.t)})
+	s, err := postgres.Open(context.Background(), d.url, postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant, Seal: testSeal(d.t), Vault: testVault(d.t)})
 	require.NoError(d.t, err)
 	d.t.Cleanup(s.Close)
 	return s

@@ -16,27 +16,6 @@ import (
 	"batteryswap/protocol"
 )
 
-// Reveal gives a rider's name, for a reason that is written down.
-func (s *Store) Reveal(ctx context.Context, id swap.RiderID, reason string) (name string, err error) {
-	if err := staff.CheckReason(reason); err != nil {
-		return "", err
-	}
-	if !isUUID(string(id)) {
-		return "", fmt.Errorf("rider: %w", ErrNotFound)
-	}
-	err = s.acting(ctx, "reveal", func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `SELECT name FROM rider WHERE rider_id = $1`, string(id)).Scan(&name)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("rider %s: %w", id, ErrNotFound)
-		}
-		if err != nil {
-			return err
-		}
-		return audit(ctx, tx, "rider.reveal", string(id), map[string]any{"reason": clean(strings.TrimSpace(reason))})
-	})
-	return name, err
-}
-
 // codeDigits is the length of a binding code: it is typed by thumb.
 const codeDigits = 8
 

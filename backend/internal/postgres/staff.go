@@ -216,8 +216,12 @@ func (s *Store) AddRider(ctx context.Context, r NewRider) (swap.RiderID, error) 
 		return "", errors.New("name: want one")
 	}
 	err := s.acting(ctx, "add rider", func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `INSERT INTO rider (rider_id, name, union_name, street, platform) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT DO NOTHING`, string(r.RiderID), clean(r.Name), clean(r.Union), clean(r.Street), clean(r.Platform))
+		union, err := unionNamed(ctx, tx, r.Union)
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `INSERT INTO rider (rider_id, name, union_id, street, platform) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT DO NOTHING`, string(r.RiderID), clean(r.Name), union, clean(r.Street), clean(r.Platform))
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -137,10 +138,15 @@ func (s *Store) Scans(ctx context.Context, rider swap.RiderID) ([]staff.Scan, er
 	return out, nil
 }
 
-// Riders finds riders by a part of a name or by the start of an identifier.
+// Riders finds riders by a part of a name, by the start of an identifier, by a
+// membership number or by a whole phone number.
 func (s *Store) Riders(ctx context.Context, find string) ([]staff.Rider, error) {
-	rows, err := s.pool.Query(ctx, sqlRiders+` WHERE ($1 = '' OR position(lower($1) in lower(name)) > 0 OR starts_with(rider_id::text, lower($1)))
-		ORDER BY rider_id DESC LIMIT 100`, clean(find))
+	var hash []byte
+	if n, err := phone.Parse(find); err == nil && s.o.Vault != nil {
+		hash = s.o.Vault.Hash(n)
+	}
+	rows, err := s.pool.Query(ctx, sqlRiders+` WHERE ($1 = '' OR position(lower($1) in lower(name)) > 0 OR starts_with(rider_id::text, lower($1))
+		OR membership_no = $1 OR phone_hash = $2) ORDER BY rider_id DESC LIMIT 100`, clean(find), hash)
 	if err != nil {
 		return nil, fmt.Errorf("find riders: %w", err)
 	}
@@ -151,10 +157,12 @@ func (s *Store) Riders(ctx context.Context, find string) ([]staff.Rider, error) 
 	return out, nil
 }
 
-const sqlRiders = `SELECT rider_id::text, name, union_name, street, active, counted, open_reviews FROM rider`
+const sqlRiders = `SELECT rider_id::text, name, coalesce((SELECT b.name FROM union_body b WHERE b.union_id = rider.union_id), ''), street, active, counted, open_reviews,
+	platform, coalesce(membership_no, ''), phone_hash IS NOT NULL, coalesce(to_char(member_from, 'YYYY-MM-DD'), ''), coalesce(to_char(member_to, 'YYYY-MM-DD'), ''), forgotten_at IS NOT NULL FROM rider`
 
 func scanRider(r pgx.CollectableRow) (v staff.Rider, err error) {
-	err = r.Scan(&v.RiderID, &v.Name, &v.Union, &v.Street, &v.Active, &v.Counted, &v.Reviews)
+	err = r.Scan(&v.RiderID, &v.Name, &v.Union, &v.Street, &v.Active, &v.Counted, &v.Reviews,
+		&v.Platform, &v.MembershipNo, &v.HasPhone, &v.MemberFrom, &v.MemberTo, &v.Forgotten)
 	v.Name = staff.Mask(v.Name)
 	return v, err
 }

@@ -60,9 +60,6 @@ type Member struct {
 	From, To     time.Time // days in UTC; zero: not said
 }
 
-// HasUnion reports whether the row says where its member belongs.
-func (m Member) HasUnion() bool { return m.Union != [Levels]string{} }
-
 // Mistake is what is wrong with a row.
 type Mistake struct {
 	Row   int

@@ -228,9 +228,16 @@ type Rider struct {
 	Name    string       `json:"name" doc:"Masked"`
 	Union   string       `json:"union,omitempty"`
 	Street  string       `json:"street,omitempty"`
-	Active  bool         `json:"active"`
-	Counted int          `json:"counted" doc:"Swaps"`
-	Reviews int          `json:"reviews"`
+	// Platform and membership are as the roll has them.
+	Platform     string `json:"platform,omitempty"`
+	MembershipNo string `json:"membership_no,omitempty"`
+	HasPhone     bool   `json:"has_phone,omitempty" doc:"A number is kept, closed"`
+	MemberFrom   string `json:"member_from,omitempty" doc:"First day of the membership"`
+	MemberTo     string `json:"member_to,omitempty" doc:"Last day of the membership"`
+	Forgotten    bool   `json:"forgotten,omitempty" doc:"The person is gone, the pseudonym stays"`
+	Active       bool   `json:"active"`
+	Counted      int    `json:"counted" doc:"Swaps"`
+	Reviews      int    `json:"reviews"`
 }
 
 // Credit is a battery that the fleet owes, and why.

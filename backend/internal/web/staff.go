@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"batteryswap/backend/internal/roll"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -47,6 +48,11 @@ type Sights interface {
 	RiderDetail(context.Context, swap.RiderID) (staff.RiderDetail, error)
 	StaffCredits(context.Context, swap.RiderID) ([]staff.Credit, error)
 	Faults(context.Context) ([]staff.Fault, error)
+	UnionTree(context.Context) ([]staff.UnionBody, error)
+	RollImports(context.Context) ([]staff.RollImport, error)
+	RollImport(ctx context.Context, id int64) (staff.RollImport, error)
+	// RollFates passes over from rows and gives at most most.
+	RollFates(ctx context.Context, id int64, fate roll.Fate, from, most int) ([]staff.RollFate, error)
 	Alarms(context.Context) ([]staff.Event, error)
 	Reviews(ctx context.Context, f swap.ReviewFilter, cursor int64) ([]swap.ReviewView, int64, error)
 	Review(ctx context.Context, id int64) (swap.ReviewCase, error)
@@ -69,7 +75,14 @@ type Acts interface {
 	DecideReview(context.Context, swap.ReviewDecision) error
 	Hardship(ctx context.Context, reviewID int64, by string) error
 	MoveToReview(context.Context, protocol.SwapID) error
-	Reveal(ctx context.Context, id swap.RiderID, reason string) (string, error)
+	Reveal(ctx context.Context, id swap.RiderID, reason string) (staff.Revealed, error)
+	// RiderData is all that is kept about a rider, as JSON.
+	RiderData(ctx context.Context, id swap.RiderID, reason string) ([]byte, error)
+	ForgetRider(ctx context.Context, id swap.RiderID, reason string) error
+	NewRollImport(ctx context.Context, fileName string, file []byte) (int64, error)
+	CheckRoll(ctx context.Context, id int64, columns roll.Columns, addBodies bool) error
+	ImportRoll(ctx context.Context, id int64) error
+	RenameBody(ctx context.Context, id int64, name string) error
 	NewBindingCode(context.Context, swap.RiderID) (string, time.Time, error)
 	StaffCredit(context.Context, swap.RiderID) error
 	CloseFault(ctx context.Context, id int64, note string) error
