@@ -55,6 +55,9 @@ type Options struct {
 	TrustedProxies []netip.Prefix
 	// RiderCode lets every rider sign in with this code; "" lets nobody.
 	RiderCode string
+	// RetentionMonths is how long a person is kept after their membership ended; 0
+	// is a year and a month, so that a yearly report can still be asked about.
+	RetentionMonths int
 	// Notifier tells people of safety events; nil: the log is all.
 	Notifier Notifier
 	Version  string
@@ -92,6 +95,8 @@ type Fleet struct {
 	stopped bool
 }
 
+const defaultRetentionMonths = 13
+
 // New checks the options. Nothing is opened before Start.
 func New(o Options) (*Fleet, error) {
 	switch {
@@ -105,6 +110,9 @@ func New(o Options) (*Fleet, error) {
 		o.MetricsSlots = SlotsFaulty
 	case o.MetricsSlots != SlotsOff && o.MetricsSlots != SlotsFaulty && o.MetricsSlots != SlotsAll:
 		return nil, fmt.Errorf("fleet: MetricsSlots is %q: want off, faulty or all", o.MetricsSlots)
+	}
+	if o.RetentionMonths == 0 {
+		o.RetentionMonths = defaultRetentionMonths
 	}
 	f := &Fleet{o: o, log: o.Log, ring: &link.Ring{}, closing: make(chan struct{}), notifier: o.Notifier, alarmed: make(chan struct{}, 1)}
 	if f.notifier == nil {

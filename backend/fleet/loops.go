@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"batteryswap/backend/internal/postgres"
+	"batteryswap/backend/internal/spreadsheet"
 	"batteryswap/protocol"
 )
 
@@ -27,6 +28,11 @@ const (
 	sealEvery   = time.Minute
 	keysEvery   = time.Minute
 	keysRetry   = time.Second
+	// rollEvery is how soon a roll that staff sent is taken up, and rollTimeout how
+	// long one may take.
+	rollEvery   = 500 * time.Millisecond
+	rollTimeout = 5 * time.Minute
+	forgetEvery = time.Hour
 )
 
 // startLoops starts what happens without being asked for.
@@ -45,6 +51,8 @@ func (f *Fleet) startLoops() {
 	loops.Go(func() { f.every(ctx, "send configurations", configEvery, f.sendConfigs) })
 	loops.Go(func() { f.every(ctx, "publish the head of the audit log", headEvery, f.publishHead) })
 	loops.Go(func() { f.every(ctx, "seal the secrets of staff", sealEvery, f.sealSecrets) })
+	loops.Go(func() { f.runRolls(ctx) })
+	loops.Go(func() { f.every(ctx, "forget riders and rolls of long ago", forgetEvery, f.forget) })
 	f.push(func(context.Context) {
 		cancel()
 		loops.Wait()
@@ -209,4 +217,38 @@ func wait(ctx context.Context, d time.Duration, early <-chan struct{}) {
 	case <-early:
 	case <-ctx.Done():
 	}
+}
+
+// runRolls checks and imports the rolls that staff send, one at a time: the
+// database says which is next, whoever took the file.
+func (f *Fleet) runRolls(ctx context.Context) {
+	o := outage{log: f.log, what: "import rolls"}
+	tick := time.NewTicker(rollEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			within, cancel := context.WithTimeout(ctx, rollTimeout)
+			_, err := f.store.RunRoll(within, func(file []byte) ([][]string, error) { return spreadsheet.Rows(file, postgres.MaxRollRows) })
+			cancel()
+			if ctx.Err() == nil {
+				o.note(err)
+			}
+		}
+	}
+}
+
+// forget takes persons away whose membership ended long ago, and rolls that
+// nobody needs any more.
+func (f *Fleet) forget(ctx context.Context) error {
+	forgotten, unsettled, err := f.store.ForgetEnded(ctx, f.o.RetentionMonths)
+	if forgotten > 0 || unsettled > 0 {
+		f.log.Info("riders were forgotten", "event", "retention", "count", forgotten, "unsettled", unsettled)
+	}
+	if err == nil {
+		err = f.store.ForgetRolls(ctx)
+	}
+	return err
 }

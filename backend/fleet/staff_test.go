@@ -105,7 +105,8 @@ func (o *office) rows() string {
 	var all string
 	require.NoError(o.t, o.pool.QueryRow(o.t.Context(), `SELECT concat_ws(' ', (SELECT count(*) FROM audit_log), (SELECT count(*) FROM ledger), (SELECT sum(config_version) FROM cabinet),
 		(SELECT count(*) FROM battery_mark), (SELECT count(*) FROM binding_code), (SELECT count(*) FROM credit), (SELECT count(*) FROM staff_account),
-		(SELECT count(*) FROM staff_token WHERE revoked_at IS NULL), (SELECT count(*) FROM fault_report WHERE done_at IS NULL), (SELECT count(*) FROM swap))`).Scan(&all))
+		(SELECT count(*) FROM staff_token WHERE revoked_at IS NULL), (SELECT count(*) FROM fault_report WHERE done_at IS NULL), (SELECT count(*) FROM swap),
+		(SELECT count(*) FROM roll_import), (SELECT string_agg(name, ' ') FROM union_body), (SELECT count(*) FROM rider WHERE forgotten_at IS NULL))`).Scan(&all))
 	return all
 }
 
@@ -130,10 +131,12 @@ func TestEveryRouteAndRole(t *testing.T) {
 	known := map[string]string{
 		"cabinet_id": "hb-0001", "slot": "3", "swap_id": "01920000-0000-7000-8000-00000000000a", "review_id": "1", "battery_serial": "B-1",
 		"rider_id": string(rider), "report_id": "1", "login": "union", "name": "union", "session_id": "0123456789abcdef",
+		"import_id": "1", "union_id": "1",
 	}
 	none := map[string]string{
 		"cabinet_id": "hb-9999", "slot": "99", "swap_id": "01920000-0000-7000-8000-0000000000ff", "review_id": "999", "battery_serial": "B-999",
 		"rider_id": "0190aaaa-0000-7000-8000-0000000000ff", "report_id": "999", "login": "nobody", "name": "nobody", "session_id": "fedcba9876543210",
+		"import_id": "999", "union_id": "999",
 	}
 	routes := 0
 	for _, route := range o.web.Routes() {

@@ -43,10 +43,14 @@ type Serve struct {
 	Hotline       string `name:"hotline" env:"SWAP_HOTLINE" placeholder:"PHONE" help:"Whom riders call where a cabinet has no number of its own."`
 	RiderCode     string `name:"rider-code" env:"SWAP_RIDER_CODE" placeholder:"CODE" help:"For development and demonstrations only: every rider signs in with this code."`
 
+	RetentionMonths int `name:"retention-months" env:"SWAP_RETENTION_MONTHS" default:"13" placeholder:"N" help:"How long a person is kept after their membership ended; the counts stay."`
+
 	TrustedProxies []string `name:"trusted-proxies" env:"SWAP_TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of your own proxies, as 10.0.0.0/8: their X-Forwarded-For says where a request comes from. Several with commas."`
 
 	Notify
 }
+
+const maxRetentionMonths = 120
 
 // Proxies reads the trusted proxies.
 func (s Serve) Proxies() ([]netip.Prefix, error) {
@@ -157,6 +161,9 @@ func (s Serve) Check() (Broker, *url.URL, error) {
 		m.add("metrics-listen", "is --listen: want another port")
 	}
 	s.proxies(&m)
+	if s.RetentionMonths < 1 || s.RetentionMonths > maxRetentionMonths {
+		m.add("retention-months", "%d, want 1 to %d", s.RetentionMonths, maxRetentionMonths)
+	}
 	if n := len(s.RiderCode); n > 64 {
 		m.add("rider-code", "%d characters, want at most 64", n)
 	}

@@ -11,7 +11,7 @@ import (
 func good() Serve {
 	return Serve{
 		Database: Database{DatabaseURL: "postgres://swap@127.0.0.1/swap"}, MQTTURL: "tcp://127.0.0.1:1883",
-		KeyDir: "/etc/batteryswap/keys", Listen: "127.0.0.1:8080", MetricsListen: "127.0.0.1:9464",
+		KeyDir: "/etc/batteryswap/keys", Listen: "127.0.0.1:8080", MetricsListen: "127.0.0.1:9464", RetentionMonths: 13,
 	}
 }
 
@@ -45,6 +45,7 @@ func TestEveryMistakeNamesItsFlag(t *testing.T) {
 		{"same port", func(s *Serve) { s.MetricsListen = s.Listen }, "--metrics-listen: is --listen"},
 		{"no prefix", func(s *Serve) { s.TrustedProxies = []string{"10.0.0.0/8", "proxy.example"} }, `--trusted-proxies: "proxy.example": want ADDRESS/BITS`},
 		{"everybody", func(s *Serve) { s.TrustedProxies = []string{"0.0.0.0/0"} }, "--trusted-proxies: 0.0.0.0/0: that is everybody"},
+		{"no retention", func(s *Serve) { s.RetentionMonths = 0 }, "--retention-months: 0, want 1 to 120"},
 		{"public", func(s *Serve) { s.PublicURL = "swap.example" }, "--public-url"},
 		{"public path", func(s *Serve) { s.PublicURL = "https://swap.example/x" }, "--public-url"},
 	} {

@@ -10,7 +10,6 @@ import (
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
-	"batteryswap/protocol"
 )
 
 // memberWith imports a member of the roll and gives their pseudonym.
@@ -54,7 +53,7 @@ func TestARiderIsForgotten(t *testing.T) {
 	require.NotContains(t, string(raw), "phone_sealed")
 
 	refusal(t, d.store.ForgetRider(ctx, id, "asked for it in writing"), staff.NotSettled)
-	require.NoError(t, d.store.AssignBattery(ctx, protocol.BatterySerial(taken), swap.Place{}))
+	require.NoError(t, d.store.AssignBattery(ctx, taken, swap.Place{}))
 	require.ErrorContains(t, d.store.ForgetRider(ctx, id, ""), "reason")
 	require.NoError(t, d.store.ForgetRider(ctx, id, "asked for it in writing"))
 	detail, err := d.store.RiderDetail(ctx, id)

@@ -1,6 +1,7 @@
 package roll
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode"
@@ -115,4 +116,15 @@ func (c Columns) Complete() Code {
 	default:
 		return ""
 	}
+}
+
+// Validate says what is wrong with columns that somebody chose: a field that is
+// none. What is missing or there twice is Complete's.
+func (c Columns) Validate() error {
+	for i, f := range c {
+		if !slices.Contains(Fields(), f) {
+			return fmt.Errorf("column %d: %.20q is no field", i+1, f)
+		}
+	}
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 
@@ -36,7 +37,7 @@ func Rows(file []byte, most int) ([][]string, error) {
 	case bytes.HasPrefix(file, []byte("PK\x03\x04")):
 		rows, err = readXLSX(file)
 	default:
-		rows, err = readCSV(file)
+		rows, err = readCSV(file, most)
 	}
 	if err != nil {
 		return nil, err
@@ -75,7 +76,7 @@ func readXLSX(file []byte) ([][]string, error) {
 	return rows, nil
 }
 
-func readCSV(file []byte) ([][]string, error) {
+func readCSV(file []byte, most int) ([][]string, error) {
 	file = bytes.TrimPrefix(file, []byte("\xef\xbb\xbf"))
 	if !utf8.Valid(file) {
 		decoded, err := simplifiedchinese.GB18030.NewDecoder().Bytes(file)
@@ -84,11 +85,33 @@ func readCSV(file []byte) ([][]string, error) {
 		}
 		file = decoded
 	}
+	return readRecords(file, most)
+}
+
+// readRecords keeps the lines that are blank, which the reader passes over: rows
+// are counted as people see them.
+func readRecords(file []byte, most int) ([][]string, error) {
 	r := csv.NewReader(bytes.NewReader(file))
 	r.FieldsPerRecord = -1
-	rows, err := r.ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("file: %w", err)
+	var rows [][]string
+	lines, from := 0, int64(0) // before the record that comes
+	for {
+		row, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("file: %w", err)
+		}
+		first, _ := r.FieldPos(0)
+		if len(rows)+first-1-lines > most {
+			return nil, fmt.Errorf("file: more than %d rows, want at most as many", most)
+		}
+		for range first - 1 - lines {
+			rows = append(rows, nil)
+		}
+		rows = append(rows, row)
+		lines += bytes.Count(file[from:r.InputOffset()], []byte("\n"))
+		from = r.InputOffset()
 	}
-	return rows, nil
 }

@@ -46,10 +46,17 @@ func TestNumbersAndDatesAreAsKept(t *testing.T) {
 	require.Equal(t, [][]string{{"46053", "13800001234"}}, got)
 }
 
+// Blank lines count, as they do in a spreadsheet; a cell of two lines is one row.
+func TestRowsAreCountedAsPeopleSeeThem(t *testing.T) {
+	got, err := Rows([]byte("\r\ntitle\r\n\r\n\r\n\"a\nb\",c\r\n\r\nd"), most)
+	require.NoError(t, err)
+	require.Equal(t, [][]string{nil, {"title"}, nil, nil, {"a\nb", "c"}, nil, {"d"}}, got)
+}
+
 func TestWrongFiles(t *testing.T) {
 	for want, file := range map[string]string{
 		"it is empty": " \n", "no xlsx workbook": "PK\x03\x04nonsense", "want xlsx, or CSV": "\xff\xfe\x00\x01\xff", "quote": "a,\"b\n",
-		"want at most 1000": strings.Repeat("a\n", most+1), "want at most 50": strings.Repeat("a,", 60),
+		"more than 1000 rows": strings.Repeat("a\n", most+2) + "b", "1001 rows": strings.Repeat("a\n", most+1), "more than 1000 rows, want": strings.Repeat("\n", 5*most) + "b", "want at most 50": strings.Repeat("a,", 60),
 	} {
 		_, err := Rows([]byte(file), most)
 		require.ErrorContains(t, err, want)

@@ -50,7 +50,7 @@ func loadConsole() (*console, error) {
 		c.texts[lang] = t
 		c.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
 			"t": t.text, "tn": t.number, "style": func() template.CSS { return template.CSS(style) },
-			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "short": short, "said": t.said, "celsius": celsius,
+			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "fates": t.fate, "short": short, "said": t.said, "celsius": celsius,
 		}).ParseFS(pageFiles, "templates/staff/*.html")
 		if err != nil {
 			return nil, fmt.Errorf("templates: %w", err)
@@ -140,7 +140,7 @@ func menu(s staff.Session, path string) []menuItem {
 		roles      []staff.Role
 	}{
 		{"/staff/cabinets", "menu.cabinets", everyone}, {"/staff/alarms", "menu.alarms", fleetWork}, {"/staff/reviews", "menu.reviews", deciders},
-		{"/staff/swaps", "menu.swaps", everyone}, {"/staff/batteries", "menu.batteries", fleetWork}, {"/staff/riders", "menu.riders", riderView},
+		{"/staff/swaps", "menu.swaps", everyone}, {"/staff/batteries", "menu.batteries", fleetWork}, {"/staff/riders", "menu.riders", riderView}, {"/staff/roll", "menu.roll", riderWork},
 		{"/staff/credits", "menu.credits", riderView}, {"/staff/faults", "menu.faults", everyone}, {"/staff/accounts", "menu.accounts", []staff.Role{staff.Admin}},
 		{"/staff/audit-log", "menu.audit", []staff.Role{staff.Admin}},
 	} {
@@ -152,7 +152,7 @@ func menu(s staff.Session, path string) []menuItem {
 }
 
 // livePages refresh themselves.
-var livePages = [...]string{"cabinets", "cabinet", "swap", "alarms"}
+var livePages = [...]string{"cabinets", "cabinet", "swap", "alarms", "roll"}
 
 // show answers with a page of the console in the language of the request.
 func (w *Web) show(rw http.ResponseWriter, r *http.Request, status int, name string, data any) {

@@ -1,8 +1,6 @@
 package web
 
 import (
-	"errors"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -168,17 +166,9 @@ func (w *Web) postImport(rw http.ResponseWriter, r *http.Request) {
 }
 
 func readUpload(r *http.Request) ([][]string, error) {
-	if err := r.ParseMultipartForm(maxUpload); err != nil {
-		return nil, errors.New("file: want one of at most 4 MiB")
-	}
-	f, _, err := r.FormFile("file")
+	_, file, err := readFile(r, maxUpload)
 	if err != nil {
-		return nil, errors.New("file: want a spreadsheet")
+		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(f)
-	if err != nil {
-		return nil, errors.New("file: it did not come whole")
-	}
-	return spreadsheet.Rows(b, staff.MaxSheet)
+	return spreadsheet.Rows(file, staff.MaxSheet)
 }

@@ -78,7 +78,7 @@ func (w *Web) guard(a access, h http.HandlerFunc) http.HandlerFunc {
 			w.show(rw, r, http.StatusForbidden, "message", message{Text: "no.role", Detail: roleNames(a.roles)})
 			return
 		}
-		if r.Method == http.MethodPost && r.URL.Path != importPath && !w.parseForm(rw, r) {
+		if r.Method == http.MethodPost && bodyLimit(r) == maxBody && !w.parseForm(rw, r) {
 			return
 		}
 		if a.fresh && r.Method == http.MethodPost && !s.IsFresh(time.Now()) && !w.confirm(rw, r, s, token) {

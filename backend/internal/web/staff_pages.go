@@ -73,6 +73,8 @@ func (w *Web) registerConsole(mux *http.ServeMux) {
 	page("/staff/faults", only(everyone...), w.pageFaults)
 	act("/staff/faults/{report_id}", only(everyone...), w.postFault)
 
+	w.registerRoll(page, act)
+
 	page("/staff/accounts", admin, w.pageAccounts)
 	act("/staff/accounts", admin.freshly(), w.postAccount)
 	act("/staff/accounts/{login}", admin.freshly(), w.postAccountAct)

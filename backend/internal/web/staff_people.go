@@ -25,9 +25,9 @@ func riderOf(r *http.Request) swap.RiderID { return swap.RiderID(r.PathValue("ri
 type staffRiderPage struct {
 	staff.RiderDetail
 	CanWork bool
-	// Name and Code are shown once, to who asked for them.
-	Name, Code string
-	Until      time.Time
+	// Name, Phone and Code are shown once, to who asked for them.
+	Name, Phone, Code string
+	Until             time.Time
 }
 
 func (w *Web) pageRider(rw http.ResponseWriter, r *http.Request) {
@@ -43,12 +43,12 @@ func (w *Web) riderWith(rw http.ResponseWriter, r *http.Request, p staffRiderPag
 }
 
 func (w *Web) postReveal(rw http.ResponseWriter, r *http.Request) {
-	name, err := w.o.Staff.Reveal(r.Context(), riderOf(r), r.PostForm.Get("reason"))
+	who, err := w.o.Staff.Reveal(r.Context(), riderOf(r), r.PostForm.Get("reason"))
 	if err != nil {
 		w.staffFailed(rw, r, err)
 		return
 	}
-	w.riderWith(rw, r, staffRiderPage{Name: name})
+	w.riderWith(rw, r, staffRiderPage{Name: who.Name, Phone: who.Phone})
 }
 
 func (w *Web) postCode(rw http.ResponseWriter, r *http.Request) {

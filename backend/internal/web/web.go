@@ -192,10 +192,14 @@ func (w *Web) outermost(next http.Handler) http.Handler {
 const maxUpload = 4 << 20
 
 func bodyLimit(r *http.Request) int64 {
-	if r.URL.Path == importPath {
+	switch r.URL.Path {
+	case importPath:
 		return maxUpload
+	case rollPath:
+		return maxRoll + maxBody // the form around it
+	default:
+		return maxBody
 	}
-	return maxBody
 }
 
 // finish turns a panic into a 500 and leaves one line and one observation.

@@ -1,0 +1,228 @@
+package web
+
+import (
+	"encoding/csv"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"batteryswap/backend/internal/roll"
+	"batteryswap/backend/internal/staff"
+)
+
+const (
+	rollPath = "/staff/roll"
+	// maxRoll bounds a roll: 50,000 members in a workbook are about 4 MiB.
+	maxRoll     = 20 << 20
+	rollRows    = 100 // of a page of a report
+	maxRollRows = 100_000
+)
+
+// registerRoll puts the pages of the union's roll on the mux.
+func (w *Web) registerRoll(page, act func(string, access, http.HandlerFunc)) {
+	work := only(riderWork...)
+	page(rollPath, work, w.pageRolls)
+	act(rollPath, work, w.postRoll)
+	page(rollPath+"/{import_id}", work, w.pageRoll)
+	page(rollPath+"/{import_id}/report.csv", work, w.rollReport)
+	act(rollPath+"/{import_id}/check", work, w.postCheckRoll)
+	act(rollPath+"/{import_id}/import", work.freshly(), w.postImportRoll)
+	act("/staff/unions/{union_id}", work, w.postBody)
+	act("/staff/riders/{rider_id}/data", work.freshly(), w.postRiderData)
+	act("/staff/riders/{rider_id}/forget", work.freshly(), w.postForget)
+}
+
+type rollsPage struct {
+	Bodies  []staff.UnionBody
+	Imports []staff.RollImport
+	Error   string
+}
+
+func (w *Web) pageRolls(rw http.ResponseWriter, r *http.Request) {
+	w.rolls(rw, r, http.StatusOK, "")
+}
+
+func (w *Web) rolls(rw http.ResponseWriter, r *http.Request, status int, mistake string) {
+	p := rollsPage{Error: mistake}
+	var err error
+	if p.Bodies, err = w.o.Staff.UnionTree(r.Context()); err == nil {
+		p.Imports, err = w.o.Staff.RollImports(r.Context())
+	}
+	if err != nil {
+		w.staffFailed(rw, r, err)
+		return
+	}
+	w.show(rw, r, status, "rolls", p)
+}
+
+// postRoll takes a file and keeps it, closed, until it was checked and imported.
+func (w *Web) postRoll(rw http.ResponseWriter, r *http.Request) {
+	name, file, err := readFile(r, maxRoll)
+	if err != nil {
+		w.rolls(rw, r, http.StatusUnprocessableEntity, err.Error())
+		return
+	}
+	id, err := w.o.Staff.NewRollImport(r.Context(), name, file)
+	if err != nil {
+		w.staffFailed(rw, r, err)
+		return
+	}
+	http.Redirect(rw, r, rollPath+"/"+strconv.FormatInt(id, 10), http.StatusSeeOther)
+}
+
+// readFile takes the file out of a form.
+func readFile(r *http.Request, most int64) (string, []byte, error) {
+	tooLarge := errors.New("file: want one of at most " + strconv.FormatInt(most>>20, 10) + " MiB")
+	if err := r.ParseMultipartForm(most); err != nil {
+		return "", nil, tooLarge
+	}
+	f, h, err := r.FormFile("file")
+	if err != nil {
+		return "", nil, errors.New("file: want a spreadsheet")
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return "", nil, errors.New("file: it did not come whole")
+	}
+	if len(b) == 0 {
+		return "", nil, errors.New("file: it is empty")
+	}
+	return h.Filename, b, nil
+}
+
+func importOf(r *http.Request) int64 {
+	id, _ := strconv.ParseInt(r.PathValue("import_id"), 10, 64) // not a number: none
+	return id
+}
+
+type rollPage struct {
+	staff.RollImport
+	Report   []staff.RollFate
+	Fields   []roll.Field
+	Choices  []choice
+	Fate     roll.Fate
+	Next     int
+	Fates    []roll.Fate
+	Mistaken bool // the mistake is one of package roll's
+	Percent  int
+}
+
+// choice is a column and what it holds.
+type choice struct {
+	Cell  string
+	Field roll.Field
+}
+
+func (w *Web) pageRoll(rw http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	from, _ := strconv.Atoi(q.Get("from")) // not a number: from the first
+	from = max(0, min(from, maxRollRows))
+	p := rollPage{Fields: roll.Fields(), Fate: roll.Fate(q.Get("fate")), Fates: []roll.Fate{roll.Refused, roll.Added, roll.Changed, roll.Unchanged}}
+	var err error
+	if p.RollImport, err = w.o.Staff.RollImport(r.Context(), importOf(r)); err == nil {
+		p.Report, err = w.o.Staff.RollFates(r.Context(), p.ID, p.Fate, from, rollRows+1)
+	}
+	if len(p.Report) > rollRows {
+		p.Report, p.Next = p.Report[:rollRows], from+rollRows
+	}
+	for i, cell := range p.Header {
+		c := choice{Cell: cell}
+		if i < len(p.Columns) {
+			c.Field = p.Columns[i]
+		}
+		p.Choices = append(p.Choices, c)
+	}
+	for _, c := range roll.Codes() {
+		p.Mistaken = p.Mistaken || string(c) == p.Mistake
+	}
+	if p.Rows > 0 {
+		p.Percent = min(100, 100*p.Done/p.Rows)
+	}
+	answer(w, rw, r, "roll", p, err)
+}
+
+func (w *Web) postCheckRoll(rw http.ResponseWriter, r *http.Request) {
+	i, err := w.o.Staff.RollImport(r.Context(), importOf(r))
+	columns := make(roll.Columns, len(i.Header))
+	for n := range columns {
+		columns[n] = roll.Field(r.PostForm.Get("column" + strconv.Itoa(n)))
+	}
+	if err == nil {
+		err = staff.AsMistake(columns.Validate())
+	}
+	if err == nil {
+		err = w.o.Staff.CheckRoll(r.Context(), i.ID, columns, r.PostForm.Get("add_bodies") == "yes")
+	}
+	w.after(rw, r, err, rollPath+"/"+strconv.FormatInt(importOf(r), 10), "roll_check")
+}
+
+func (w *Web) postImportRoll(rw http.ResponseWriter, r *http.Request) {
+	w.after(rw, r, w.o.Staff.ImportRoll(r.Context(), importOf(r)), rollPath+"/"+strconv.FormatInt(importOf(r), 10), "roll_import")
+}
+
+func (w *Web) postBody(rw http.ResponseWriter, r *http.Request) {
+	id, _ := strconv.ParseInt(r.PathValue("union_id"), 10, 64) // not a number: none
+	w.after(rw, r, w.o.Staff.RenameBody(r.Context(), id, r.PostForm.Get("name")), rollPath, "renamed")
+}
+
+// rollReport is what became of every row, to be sorted and sent on. It says
+// nothing of what stands in the rows.
+func (w *Web) rollReport(rw http.ResponseWriter, r *http.Request) {
+	i, err := w.o.Staff.RollImport(r.Context(), importOf(r))
+	var fates []staff.RollFate
+	if err == nil {
+		fates, err = w.o.Staff.RollFates(r.Context(), i.ID, "", 0, maxRollRows)
+	}
+	if err != nil {
+		w.staffFailed(rw, r, err)
+		return
+	}
+	t := w.console.texts[language(r)]
+	h := rw.Header()
+	h.Set("Content-Type", "text/csv; charset=utf-8")
+	h.Set("Content-Disposition", "attachment; filename=\"roll-"+strconv.FormatInt(i.ID, 10)+".csv\"")
+	_, _ = io.WriteString(rw, "\ufeff") // Excel takes it for UTF-8 then; who is gone need not be told
+	c := csv.NewWriter(rw)
+	c.UseCRLF = true
+	_ = c.Write([]string{t.text("import.row"), t.text("fate"), t.text("import.what")})
+	for _, f := range fates {
+		_ = c.Write([]string{strconv.Itoa(f.Row), t.text("fate." + string(f.Fate)), strings.Join(t.fate(f), "; ")})
+	}
+	c.Flush()
+}
+
+// fate says what changed in a row, or what is wrong with it.
+func (t texts) fate(f staff.RollFate) []string {
+	var out []string
+	for _, x := range f.Fields {
+		out = append(out, t.text("rollfield."+string(x)))
+	}
+	for _, m := range f.Mistakes {
+		s := t.number("rollcode."+string(m.Code), "{n}", m.Other)
+		if m.Field != roll.Skip {
+			s = t.text("rollfield."+string(m.Field)) + ": " + s
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+// postRiderData gives a rider's data as a file, for the person who asked for it.
+func (w *Web) postRiderData(rw http.ResponseWriter, r *http.Request) {
+	data, err := w.o.Staff.RiderData(r.Context(), riderOf(r), r.PostForm.Get("reason"))
+	if err != nil {
+		w.staffFailed(rw, r, err)
+		return
+	}
+	rw.Header().Set("Content-Type", "application/json; charset=utf-8")
+	rw.Header().Set("Content-Disposition", `attachment; filename="rider-`+string(riderOf(r))+`.json"`)
+	_, _ = rw.Write(data) // the browser is gone: nobody to tell
+}
+
+func (w *Web) postForget(rw http.ResponseWriter, r *http.Request) {
+	w.after(rw, r, w.o.Staff.ForgetRider(r.Context(), riderOf(r), r.PostForm.Get("reason")), "/staff/riders/"+url.PathEscape(string(riderOf(r))), "forgotten")
+}
