@@ -39,7 +39,8 @@ type slot struct {
 	locked  bool
 	held    *battery
 	plugged bool
-	charge  bool
+	charge  bool // the charger is on
+	ordered bool // the last order
 	changes uint16
 	opensAt time.Duration // a door that stuck; 0: none does
 	// licensed: pulsed, and not closed since it opened.
@@ -199,7 +200,7 @@ func (b *box) start() {
 	}
 	b.core = core
 	for _, sl := range b.slots {
-		sl.charge = false // the boards' outputs are off at a start
+		sl.charge, sl.ordered = false, false // the boards' outputs are off at a start
 	}
 	b.facts.booted()
 	b.note("%s boot %d", b.id, core.Status().BootSeq)
@@ -363,9 +364,13 @@ func (b *box) spring(s *slot) {
 	}
 }
 
-// Charge switches a charger. That a switch may fail is the safety loop's care.
+// Charge switches a charger, a little later; the last order counts. That a switch
+// may fail is the safety loop's care.
 func (b *box) Charge(n int, on bool) {
-	b.soon(20*time.Millisecond, 200*time.Millisecond, func() { b.slots[n-1].charge = on })
+	b.note("%s charger %d: %t", b.id, n, on)
+	s := b.slots[n-1]
+	s.ordered = on
+	b.soon(20*time.Millisecond, 200*time.Millisecond, func() { s.charge = s.ordered })
 }
 
 // Reread reads slots before their turn.

@@ -46,7 +46,7 @@ var (
 		lostUp, lostDown, doubled, reordered, hourLate, corrupted, replayed, partition, brokerWiped, backendCrash, backendRestored, clockStep,
 		stuckLock, doorFlaps, boltFlaps, presenceFlaps, deadLink, noAnswer, lateReply, frozenBoard, smoke, hotBattery,
 	}
-	odds = [states]int{depositing: 40, reopened: 4, deposited: 1, returning: 5}
+	odds = [states]int{depositing: 25, reopened: 4, deposited: 1, returning: 5}
 )
 
 // aim inflicts a fault soon after a cabinet has come into a state.
