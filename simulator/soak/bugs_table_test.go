@@ -60,7 +60,7 @@ func agentBugs() []bug {
 			agentSwap + "prepare.go", "if m.in.Now-p.at >= grantWindow {", "if m.in.Now-p.at >= grantWindow && !seeded(\"old grant accepted\") {",
 		}}, []int{4, 13}},
 		{"open swap forgotten at boot", []edit{{
-			agentSwap + "recover.go", "	if d.Open == nil {", "	if d.Open == nil || seeded(\"open swap forgotten at boot\") {",
+			agentSwap + "recover.go", "	if d.Open == nil && d.Maintained == nil {", "	if d.Open == nil && d.Maintained == nil || seeded(\"open swap forgotten at boot\") {",
 		}}, []int{2, 13}},
 		{"boot opens a door", []edit{{
 			agentSwap + "recover.go", "	c := newCore(d, now)\n",
@@ -78,6 +78,9 @@ func agentBugs() []bug {
 		{"nothing sent again", []edit{{
 			agentLink + "shipper.go", "	d := minResend << min(s.tries, 10)\n", "	d := minResend << min(s.tries, 10)\n	if seeded(\"nothing sent again\") {\n		return 1000 * time.Hour\n	}\n",
 		}}, []int{13, 2, 3}},
+		{"hot battery given out", []edit{{
+			agentSlot + "view.go", "Implausible(v.Battery) == \"\"", "(Implausible(v.Battery) == \"\" || seeded(\"hot battery given out\"))",
+		}}, []int{12}},
 		{"smoke not minded", []edit{{
 			agentCabinet + "core.go", "in.Halt = in.Halt || v.Smoke", "in.Halt = in.Halt || v.Smoke && !seeded(\"smoke not minded\")",
 		}}, []int{12}},
@@ -90,6 +93,17 @@ func backendBugs() []bug {
 			backendBooks + "ingest.go", "	row := s.rows.cabinets[id]\n	last",
 			"	if n := len(records) - 1; seeded(\"ack before commit\") && records[n].Seq%3 == 0 {\n		return protocol.LogAck{Epoch: l.Epoch, UptoSeq: records[n].Seq, HashAtUpto: records[n].Hash}, nil\n	}\n	row := s.rows.cabinets[id]\n	last",
 		}}, []int{10}},
+		// The index is the second defence: the first, an agent that draws its nonces,
+		// is broken with it.
+		{"missing unique index", []edit{{
+			backendBooks + "request.go", "used && by != m.SwapID {", "used && by != m.SwapID && !seeded(\"missing unique index\") {",
+		}, {
+			agentCabinet + "core.go", "func (c *Core) nonce() (n protocol.Nonce, ok bool) {\n",
+			"func (c *Core) nonce() (n protocol.Nonce, ok bool) {\n	if seeded(\"missing unique index\") {\n		return protocol.Nonce{1}, true\n	}\n",
+		}}, []int{5}},
+		{"a cabinet's clock believed", []edit{{
+			backendSwap + "record.go", "		return !t.Before(c.EnrolledAt", "		return seeded(\"a cabinet's clock believed\") || !t.Before(c.EnrolledAt",
+		}}, []int{11}},
 		{"no credit for who got nothing", []edit{{
 			backendSwap + "close.go", "	case protocol.OutcomeDepositedOwed:\n		b.openCredit(s, at)",
 			"	case protocol.OutcomeDepositedOwed:\n		if !seeded(\"no credit for who got nothing\") {\n			b.openCredit(s, at)\n		}",

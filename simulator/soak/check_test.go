@@ -129,6 +129,7 @@ func (s *sim) books() {
 			s.fail(14, "swap %s has %d reviews", r.SwapID, reviewed[r.SwapID])
 		}
 	}
+	s.clocks(v)
 	s.ledger(v, reviewed, cabinets)
 	s.custody(v, reviewed, cabinets)
 	s.credits(v, reviewed, cabinets)
@@ -150,6 +151,16 @@ func (s *sim) atRest(b *box) {
 	for id, x := range s.fleet.Store(s.wall()).Open() {
 		if x.CabinetID == b.id {
 			s.fail(13, "%s: swap %s is %s in the books ten minutes after the faults ended", b.id, id, x.State)
+		}
+	}
+}
+
+// clocks is I11: whatever a cabinet's clock says, nothing is dated before it was
+// enrolled or after it was told, but for a day and five minutes.
+func (s *sim) clocks(v fleet.Books) {
+	for _, e := range v.Ledger {
+		if e.At.Before(begin.AddDate(0, 0, -1)) || e.At.After(e.ReceivedAt.Add(5*time.Minute)) {
+			s.fail(11, "swap %s: its %s is dated %s; it was told at %s", e.SwapID, e.What, e.At, e.ReceivedAt)
 		}
 	}
 }
