@@ -102,6 +102,7 @@ func exposeCabinet(e *exposition, s cabinet.Stats, slots int) {
 		"charged": float64(s.SlotsCharged), "empty": float64(s.SlotsEmpty), "out": float64(s.SlotsOut),
 		"unknown": float64(slots - s.SlotsFresh),
 	})
+	e.gauge("swap_charging_planned_watts", "What the chargers and heaters that are planned take.", float64(s.PlannedW))
 	e.gauge("swap_cabinet_out_of_service", "1 while no swap may begin.", bit(s.OutOfService))
 	e.gauge("swap_cabinet_alarms", "Alarms that are on.", float64(s.AlarmsOn))
 	e.gauge("swap_in_progress", "1 while a swap is open.", bit(s.SwapOpen))

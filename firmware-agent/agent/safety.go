@@ -78,7 +78,7 @@ func (a *Agent) plan() charging.PlanLimits {
 		return out
 	}
 	return charging.PlanLimits{
-		BudgetW: a.c.Charging.BudgetW, ReleaseSoc: a.c.Limits.ReleaseSoc, Reserve: a.c.Charging.Reserve,
+		BudgetW: a.c.Charging.BudgetW, HeaterW: a.c.Charging.HeaterW, ReleaseSoc: a.c.Limits.ReleaseSoc, Reserve: a.c.Charging.Reserve,
 		Peaks: windows(a.c.Charging.Peaks), Cheap: windows(a.c.Charging.Cheap), Types: batteryTypes(a.c),
 	}
 }
@@ -118,6 +118,8 @@ func exposeState(e *exposition, s safety.State, turns uint64) {
 	e.gauge("swap_cabinet_contactor_closed", "1 while the main contactor says that it is closed.", bit(s.Contactor == slot.Yes))
 	e.gauge("swap_cabinet_halted", "1 while a safety alarm keeps every door shut.", bit(s.Halt))
 	e.gauge("swap_slots_charging", "Slots whose chargers are on.", float64(len(s.On)))
+	e.gauge("swap_slots_heated", "Slots whose heaters are on.", float64(len(s.Heated)))
+	e.gauge("swap_charging_budget_watts", "What chargers and heaters may take.", float64(a.c.Charging.BudgetW))
 	causes := map[string]float64{}
 	for _, c := range s.Causes {
 		causes[string(c.Kind)]++

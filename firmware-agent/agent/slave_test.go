@@ -153,6 +153,8 @@ func (s *slave) reply(q modbus.Request) modbus.Reply {
 	case modbus.ReadInput:
 		image := u.image(up)
 		return inputs(q, image[:])
+	case modbus.WriteRegisters: // fan and heater
+		return modbus.ReplyTo(q)
 	case modbus.WriteRegister:
 		if s.write(u, q) {
 			s.pulses <- int(q.Unit)

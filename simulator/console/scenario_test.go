@@ -75,6 +75,11 @@ func TestScenarios(t *testing.T) {
 		"vanishing-port": func(t *testing.T, _ *world.World, p *pulled, _ time.Duration) {
 			require.Equal(t, []string{"vanish", "return", "vanish", "return"}, p.did)
 		},
+		"frost": func(t *testing.T, w *world.World, _ *pulled, at time.Duration) {
+			require.Less(t, w.Outside(at), -120)
+			require.NoError(t, w.SwitchCharger(at, id, 12, false))
+			require.Less(t, w.Facts(at+3*time.Hour, id)[11].Battery.TempDeciC, 0)
+		},
 		"hot-day": func(t *testing.T, w *world.World, _ *pulled, at time.Duration) {
 			require.Greater(t, w.Outside(at), 380)
 			require.Greater(t, w.Facts(at+time.Hour, id)[11].Battery.TempDeciC, 450)

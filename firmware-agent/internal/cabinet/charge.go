@@ -32,5 +32,6 @@ func (c *Core) charge(in swap.Input) {
 		s.Barred = append(s.Barred, in.Halt || unsafe || slices.Contains(inUse, v.Slot) || durable.Barred(v))
 	}
 	c.planned = planned{done: true, at: in.Now, inUse: inUse, orders: c.planner.Plan(s)}
+	c.stats.plannedW.Store(int64(c.planner.TakesW()))
 	c.add(Charge{c.planned.orders})
 }

@@ -100,6 +100,7 @@ type stats struct {
 	commandsDropped                 atomic.Uint64
 	readingsDropped, rereadsDropped atomic.Uint64
 	messagesDropped                 atomic.Uint64
+	plannedW                        atomic.Int64
 	closed, refused, rejected       counts
 	records, alarms, cuts           counts
 }
@@ -121,6 +122,7 @@ type Stats struct {
 	Cuts                map[string]uint64 // of power, by cause
 
 	// As it is now.
+	PlannedW     int // of chargers and heaters
 	SwapOpen     bool
 	PulsesLeft   int
 	AlarmsOn     int
@@ -134,7 +136,7 @@ type Stats struct {
 // Stats counts. Any goroutine may ask.
 func (c *Cabinet) Stats() Stats {
 	s := Stats{
-		Pulses: c.stats.pulses.Load(), PulseErrors: c.stats.pulseErrors.Load(),
+		PlannedW: int(c.stats.plannedW.Load()), Pulses: c.stats.pulses.Load(), PulseErrors: c.stats.pulseErrors.Load(),
 		Prompts:         c.stats.prompts.Load(),
 		CommandsDropped: c.stats.commandsDropped.Load(), ReadingsDropped: c.stats.readingsDropped.Load(),
 		RereadsDropped: c.stats.rereadsDropped.Load(), MessagesDropped: c.stats.messagesDropped.Load(),

@@ -29,6 +29,10 @@ const (
 	limitStep = 100
 	// efficiency of a charger, in %.
 	efficiency = 90
+	// coolFrom is how far below its upper temperature limit, in 0.1 °C, a battery's
+	// fan is switched on, whatever the board thinks of the air; it goes on until it is
+	// cooler by another coolBand.
+	coolFrom, coolBand = 100, 20
 	// margin is added to the time that charging before a peak takes, in %, and
 	// leadLeast is the least of it.
 	margin    = 50
@@ -37,8 +41,11 @@ const (
 
 // PlanLimits are the numbers of a cabinet's plan.
 type PlanLimits struct {
-	// BudgetW is what all chargers, or with a meter the whole cabinet, may take, in W.
+	// BudgetW is what all chargers and heaters, or with a meter the whole cabinet, may
+	// take, in W.
 	BudgetW int
+	// HeaterW is what a slot's heater takes, in W; 0 where there are none.
+	HeaterW int
 	// ReleaseSoc is the soc, in %, from which a battery is given out.
 	ReleaseSoc int
 	// Reserve is how many charged batteries are wanted at any time.
@@ -49,10 +56,11 @@ type PlanLimits struct {
 }
 
 // DefaultPlan is the default plan: 3 kW is a usual single-phase feed of a street
-// cabinet, riders come at meal times, and power is cheap at night.
+// cabinet, 100 W a heater that warms a slot by 20 °C, riders come at meal times, and
+// power is cheap at night.
 func DefaultPlan() PlanLimits {
 	return PlanLimits{
-		BudgetW: 3000, ReleaseSoc: slot.DefaultLimits().ReleaseSoc, Reserve: 4, Types: Types{Default: DefaultType()},
+		BudgetW: 3000, HeaterW: 100, ReleaseSoc: slot.DefaultLimits().ReleaseSoc, Reserve: 4, Types: Types{Default: DefaultType()},
 		Peaks: []Window{{11 * 60, 13*60 + 30}, {17 * 60, 20 * 60}},
 		Cheap: []Window{{22 * 60, 8 * 60}},
 	}
@@ -113,6 +121,8 @@ type turn struct {
 	since  time.Duration
 	waited time.Duration // while others were charged
 	hot    bool          // out of its temperature limits, until it is well within
+	cold   bool          // hot, but by the lower limit alone: to be warmed
+	fan    bool
 	// fed is until when a battery that has starved stays first.
 	fed time.Duration
 }
@@ -122,9 +132,10 @@ func NewPlanner(l PlanLimits, slots int) *Planner {
 	return &Planner{limits: l, slots: make([]turn, slots)}
 }
 
-// wish is a battery that may be charged.
+// wish is a battery that may be charged, or warmed until it may be.
 type wish struct {
 	slot    int
+	heat    bool
 	rank    int // the lower the sooner
 	soc     int
 	limitMA int
@@ -144,10 +155,13 @@ func (w wish) within(leftW int) wish {
 	if w.powerW <= leftW {
 		return w
 	}
+	if w.heat {
+		return wish{}
+	}
 	w.limitMA = max(leftW, 0) * 1000 / (w.voltageMV / 1000) * efficiency / 100 / limitStep * limitStep
 	w.powerW = powerW(w.limitMA, w.voltageMV)
 	if w.limitMA < w.leastMA || w.powerW > leftW {
-		w.limitMA = 0
+		return wish{}
 	}
 	return w
 }
@@ -160,8 +174,8 @@ const (
 	rankGoal     // has its goal to reach
 )
 
-// Plan says which slots are charged now, in the order of their numbers. No charger
-// is on beyond the budget.
+// Plan says what every slot's charger, fan and heater are to do now, in the order of
+// the slots' numbers. No charger and no heater is on beyond the budget.
 func (p *Planner) Plan(in Situation) []Order {
 	passed := max(in.Now-p.at, 0)
 	p.at = in.Now
@@ -172,7 +186,7 @@ func (p *Planner) Plan(in Situation) []Order {
 	left := p.limits.BudgetW - p.others(in.MeterW)
 	chosen := map[int]wish{}
 	for _, w := range wishes {
-		if w = w.within(left); w.limitMA > 0 {
+		if w = w.within(left); w.powerW > 0 {
 			left -= w.powerW
 			chosen[w.slot] = w
 		}
@@ -198,10 +212,17 @@ func (p *Planner) Plan(in Situation) []Order {
 		case !on && len(chosen) > 0:
 			t.waited += passed
 		}
+		o := Order{Slot: i + 1, On: on && !w.heat, LimitMA: w.limitMA, Fan: t.air(in.Slots[i], p.limits.Types)}
+		switch {
+		case on && w.heat:
+			o.Heater = slot.AirOn
+		case p.limits.HeaterW > 0:
+			o.Heater = slot.AirOff // by itself it would be beyond the budget
+		}
 		if on {
 			p.takesW += w.powerW
-			orders = append(orders, Order{Slot: i + 1, On: true, LimitMA: w.limitMA})
 		}
+		orders = append(orders, o)
 	}
 	return orders
 }
@@ -231,13 +252,17 @@ func (p *Planner) wishes(in Situation) []wish {
 	for i, v := range in.Slots {
 		t := &p.slots[i]
 		kind := p.limits.Types.Of(string(v.Serial))
-		if !t.chargeable(v, kind) || in.Barred[i] {
+		chargeable := t.chargeable(v, kind)
+		heat := t.cold && p.limits.HeaterW > 0
+		if !chargeable && !heat || in.Barred[i] {
 			continue
 		}
-		w := wish{slot: i + 1, soc: *v.Battery.Soc, rank: rankGoal}
-		w.limitMA = stage(v, kind)
-		w.leastMA, w.voltageMV = kind.MaxMA/leastPart, kind.VoltageMV
-		w.powerW = powerW(w.limitMA, w.voltageMV)
+		w := wish{slot: i + 1, soc: *v.Battery.Soc, rank: rankGoal, heat: heat, powerW: p.limits.HeaterW}
+		if !heat {
+			w.limitMA = stage(v, kind)
+			w.leastMA, w.voltageMV = kind.MaxMA/leastPart, kind.VoltageMV
+			w.powerW = powerW(w.limitMA, w.voltageMV)
+		}
 		upTo := goal(kind)
 		if ready < reserve && w.soc < p.limits.ReleaseSoc+resume {
 			upTo, w.rank = max(upTo, min(p.limits.ReleaseSoc+resume, kind.MaxSoc)), rankReserve
@@ -261,6 +286,7 @@ func (p *Planner) wishes(in Situation) []wish {
 
 // chargeable: closed, known, and within its temperatures.
 func (t *turn) chargeable(v slot.View, kind Type) bool {
+	t.cold = false
 	if !v.Fresh || !v.Closed || v.Content != slot.Identified || v.Smoke || v.Fault != slot.NoFault || v.Battery.Soc == nil {
 		t.hot = false
 		return false
@@ -273,8 +299,29 @@ func (t *turn) chargeable(v slot.View, kind Type) bool {
 		low, high = low+cooled, high-cooled
 	}
 	t.hot = v.CellMin.N < low || v.CellMax.N > high
+	t.cold = v.CellMin.N < low && v.CellMax.N <= high
 	return !t.hot
 }
+
+// air is what a slot's fan is to do: to cool what gets warm before it must be charged
+// more slowly, not at all while there is smoke, and else as the board thinks.
+func (t *turn) air(v slot.View, types Types) slot.Air {
+	from := int32(types.Of(string(v.Serial)).ChargeMaxC*10 - coolFrom)
+	if t.fan {
+		from -= coolBand
+	}
+	t.fan = v.Fresh && v.CellMax.Known && v.CellMax.N >= from
+	switch {
+	case v.Smoke:
+		return slot.AirOff
+	case t.fan:
+		return slot.AirOn
+	}
+	return slot.AirAuto
+}
+
+// TakesW is what the plan's chargers and heaters take, in W.
+func (p *Planner) TakesW() int { return p.takesW }
 
 // stage is the charge current by temperature and soc: half when it is cold, near
 // the upper limit, or nearly full.

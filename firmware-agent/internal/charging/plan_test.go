@@ -54,9 +54,25 @@ func TestPlanKeepsItsBounds(t *testing.T) {
 			}
 			watts, kind := others, DefaultType()
 			orders := p.Plan(in)
+			require.Len(t, orders, slots)
+			working := false
 			for _, o := range orders {
 				v := in.Slots[o.Slot-1]
-				require.True(t, o.On)
+				if o.Heater == slot.AirOn {
+					working = true
+					watts += limits.HeaterW
+					require.False(t, o.On, "what is too cold to be charged")
+					require.False(t, in.Barred[o.Slot-1])
+					require.True(t, v.Fresh && v.Closed && v.Content == slot.Identified && !v.Smoke)
+					require.Less(t, int(v.CellMin.N), kind.ChargeMinC*10+cooled)
+					require.LessOrEqual(t, int(v.CellMax.N), kind.ChargeMaxC*10)
+				} else {
+					require.Equal(t, slot.AirOff, o.Heater, "no heater is left to itself")
+				}
+				if !o.On {
+					continue
+				}
+				working = true
 				require.Positive(t, o.LimitMA, "no order without a limit")
 				require.LessOrEqual(t, o.LimitMA, kind.MaxMA)
 				watts += powerW(o.LimitMA, kind.VoltageMV)
@@ -67,7 +83,7 @@ func TestPlanKeepsItsBounds(t *testing.T) {
 				require.LessOrEqual(t, int(v.CellMax.N), kind.ChargeMaxC*10)
 				require.True(t, v.CellMin.Known && v.CellMax.Known)
 			}
-			if len(orders) > 0 {
+			if working {
 				require.LessOrEqual(t, watts, limits.BudgetW)
 			}
 		}
@@ -94,7 +110,9 @@ func TestStarvingBatteryGetsItsTurn(t *testing.T) {
 				})
 			}
 			for _, o := range p.Plan(in) {
-				last[o.Slot] = at
+				if o.On {
+					last[o.Slot] = at
+				}
 			}
 			for n := 1; n <= slots; n++ {
 				require.Less(t, at-last[n], starving+slots*(stay+5*time.Minute)+time.Minute, "slot %d", n)
@@ -157,7 +175,63 @@ func TestFailure40ClockWrongByYears(t *testing.T) {
 	for minute := range day {
 		for _, known := range []bool{true, false} {
 			in := Situation{Day: Day{Known: known, Minute: minute}, Slots: []slot.View{v}, Barred: []bool{false}}
-			require.Len(t, NewPlanner(DefaultPlan(), 1).Plan(in), 1, "minute %d", minute)
+			require.True(t, NewPlanner(DefaultPlan(), 1).Plan(in)[0].On, "minute %d", minute)
 		}
 	}
+}
+
+// TestColdIsWarmedFirst: a battery that is too cold to be charged is warmed, within the
+// budget, until it may be; a warm one is fanned before it must be charged more slowly,
+// and nothing blows into smoke.
+func TestColdIsWarmedFirst(t *testing.T) {
+	soc := 50
+	view := func(n int, deciC int32) slot.View {
+		return slot.View{
+			Slot: n, Fresh: true, Closed: true, Content: slot.Identified, Serial: "B", Battery: protocol.Battery{Soc: &soc},
+			CellMin: slot.Known(deciC), CellMax: slot.Known(deciC + 5),
+		}
+	}
+	limits := DefaultPlan()
+	limits.BudgetW = limits.HeaterW + powerW(DefaultType().MaxMA/leastPart, DefaultType().VoltageMV)
+	p := NewPlanner(limits, 2)
+	plan := func(at int, deciC ...int32) []Order {
+		in := Situation{Now: time.Duration(at) * time.Minute, Barred: make([]bool, 2)}
+		for i, c := range deciC {
+			in.Slots = append(in.Slots, view(i+1, c))
+		}
+		if len(deciC) == 1 {
+			in.Slots = append(in.Slots, slot.View{Slot: 2, Fresh: true, Closed: true, Content: slot.Empty})
+		}
+		return p.Plan(in)
+	}
+	for at, c := range []struct {
+		deciC  int32
+		on     bool
+		heater slot.Air
+		fan    slot.Air
+	}{
+		{-100, false, slot.AirOn, slot.AirAuto}, {-1, false, slot.AirOn, slot.AirAuto},
+		{15, false, slot.AirOn, slot.AirAuto}, // until it is well within
+		{20, true, slot.AirOff, slot.AirAuto}, {0, true, slot.AirOff, slot.AirAuto}, {-2, false, slot.AirOn, slot.AirAuto},
+		{200, true, slot.AirOff, slot.AirAuto}, {344, true, slot.AirOff, slot.AirAuto}, {345, true, slot.AirOff, slot.AirOn},
+		{326, true, slot.AirOff, slot.AirOn}, {324, true, slot.AirOff, slot.AirAuto}, {500, false, slot.AirOff, slot.AirOn},
+	} {
+		o := plan(at, c.deciC)[0]
+		require.Equal(t, Order{Slot: 1, On: c.on, LimitMA: o.LimitMA, Heater: c.heater, Fan: c.fan}, o, "%d", c.deciC)
+		require.Equal(t, c.on, o.LimitMA > 0)
+	}
+	both := plan(20, -50, -50)
+	require.Equal(t, slot.AirOn, both[0].Heater)
+	require.Equal(t, slot.AirOn, both[1].Heater)
+	p.limits.BudgetW = limits.HeaterW + 50
+	both = plan(21, -50, -50)
+	require.Equal(t, slot.AirOn, both[0].Heater)
+	require.Equal(t, slot.AirOff, both[1].Heater, "beyond the budget")
+	require.Equal(t, limits.HeaterW, p.TakesW())
+
+	smoky := view(1, 400)
+	smoky.Smoke = true
+	require.Equal(t, slot.AirOff, p.Plan(Situation{Slots: []slot.View{smoky, view(2, 200)}, Barred: make([]bool, 2)})[0].Fan)
+	p = NewPlanner(PlanLimits{BudgetW: 3000, ReleaseSoc: 90}, 2)
+	require.Equal(t, slot.AirAuto, plan(22, -50)[0].Heater, "where there are none")
 }

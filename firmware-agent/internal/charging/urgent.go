@@ -75,10 +75,15 @@ func (g *Guard) CabinetSilent() bool { return g.cabinet.misses >= silentMisses }
 // CabinetAt is when the cabinet's own board was last read.
 func (g *Guard) CabinetAt() time.Duration { return g.cabinet.at }
 
-// Order is what the plan wants of a slot's charger.
+// Silent reports whether a slot's board has failed to answer so often that whoever
+// polls it must tell when it is back.
+func (g *Guard) Silent(slotNumber int) bool { return g.slots[slotNumber-1].misses >= silentMisses }
+
+// Order is what the plan wants of a slot's charger, its fan and its heater.
 type Order struct {
 	Slot int
 	On   bool
 	// LimitMA is the highest current, in mA; 0 is the battery's own.
-	LimitMA int
+	LimitMA     int
+	Fan, Heater slot.Air
 }

@@ -12,8 +12,11 @@ import (
 
 // Charging says how much power there is, and when it is wanted.
 type Charging struct {
-	// BudgetW is what all chargers, or with a meter the whole cabinet, may take, in W.
+	// BudgetW is what all chargers and heaters, or with a meter the whole cabinet, may
+	// take, in W.
 	BudgetW int `yaml:"budget_w"`
+	// HeaterW is what the heater of a slot takes, in W; 0 where there are none.
+	HeaterW int `yaml:"heater_w"`
 	// Reserve is how many charged batteries are wanted at any time.
 	Reserve int `yaml:"reserve"`
 	// Peaks are when riders come, Cheap when power is cheap: "HH:MM-HH:MM".
@@ -102,6 +105,7 @@ const maxBatteries = 32
 
 func (c Config) checkCharging(k *checker) {
 	k.within(c.Charging.BudgetW, "charging.budget_w", " W", 100, 100_000)
+	k.within(c.Charging.HeaterW, "charging.heater_w", " W", 0, 1000)
 	k.within(c.Charging.Reserve, "charging.reserve", "", 0, protocol.MaxSlots)
 	k.within(c.Charging.UTCOffsetMin, "charging.utc_offset_min", " min", -720, 840)
 	for _, list := range []struct {

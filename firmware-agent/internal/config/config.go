@@ -115,7 +115,7 @@ func Default() Config {
 			ReleaseSoc:       plan.ReleaseSoc,
 		},
 		Charging: Charging{
-			BudgetW: plan.BudgetW, Reserve: plan.Reserve, Peaks: windows(plan.Peaks), Cheap: windows(plan.Cheap),
+			BudgetW: plan.BudgetW, HeaterW: plan.HeaterW, Reserve: plan.Reserve, Peaks: windows(plan.Peaks), Cheap: windows(plan.Cheap),
 			UTCOffsetMin: 480, // China's
 		},
 		Safety:        Safety{CurrentWhenOffMA: safety.CurrentOffMA, AirHotC: safety.AirHotC, BackupMinMV: safety.BackupMinMV},

@@ -29,7 +29,7 @@ func TestDefaultsAndEveryField(t *testing.T) {
 	want.CabinetID, want.Serial.Port = "hb-0001", "/dev/ttyUSB0"
 	want.RootPublicKey = c.RootPublicKey
 	require.Equal(t, want, c)
-	require.Equal(t, Charging{3000, 4, []string{"11:00-13:30", "17:00-20:00"}, []string{"22:00-08:00"}, 480}, c.Charging)
+	require.Equal(t, Charging{3000, 100, 4, []string{"11:00-13:30", "17:00-20:00"}, []string{"22:00-08:00"}, 480}, c.Charging)
 	require.Equal(t, Safety{300, 60, 10_100}, c.Safety)
 	require.Equal(t, 90, c.Limits.ReleaseSoc)
 
@@ -43,7 +43,7 @@ func TestDefaultsAndEveryField(t *testing.T) {
 		Board:  Board{"slotboard", 48, 4},
 		Meter:  Instrument{"ddsu666", 201}, Climate: Instrument{"xymd02", 202},
 		Limits: Limits{60, 80}, ScreenListen: "[::1]:8082",
-		Charging: Charging{5000, 3, []string{"10:30-13:00"}, []string{"23:00-07:00", "12:00-14:00"}, 540},
+		Charging: Charging{5000, 80, 3, []string{"10:30-13:00"}, []string{"23:00-07:00", "12:00-14:00"}, 540},
 		Safety:   Safety{400, 55, 20_000},
 		Batteries: []Battery{
 			{Name: "small", SerialPrefix: "BT10", HotC: 58, MaxMA: 5000}, {Name: "all others", WarmC: 50, RiseCPerS: .5},

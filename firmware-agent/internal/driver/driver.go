@@ -54,6 +54,8 @@ type Guard interface {
 	// Limit sets the highest charge current of a slot, in mA; 0 is the battery's
 	// own.
 	Limit(ctx context.Context, slotNumber int, milliamps int) error
+	// Air says what a slot's fan and its heater are to do.
+	Air(ctx context.Context, slotNumber int, fan, heater slot.Air) error
 	// Contactor closes or opens the main contactor: open, no charger has mains.
 	Contactor(ctx context.Context, closed bool) error
 }

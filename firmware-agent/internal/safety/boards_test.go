@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol/modbus"
 	"batteryswap/protocol/slotboard"
 )
@@ -39,6 +40,7 @@ type unit struct {
 	risingAt     time.Time
 	mute         bool // the battery does not tell its temperature
 	smoke        bool
+	fan, heater  slot.Air
 	open         bool
 	dead, frozen bool
 	image        []uint16
@@ -159,6 +161,10 @@ func (b *boards) reply(q modbus.Request) (modbus.Reply, bool) {
 		u.heardAt = time.Now()
 		if q.Function == modbus.WriteRegister {
 			b.write(u, q)
+			return modbus.ReplyTo(q), true
+		}
+		if q.Function == modbus.WriteRegisters {
+			u.fan, u.heater = slot.Air(q.Registers[0]), slot.Air(q.Registers[1])
 			return modbus.ReplyTo(q), true
 		}
 		if image = u.image; !u.frozen || image == nil {

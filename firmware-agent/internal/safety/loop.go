@@ -11,6 +11,7 @@ import (
 
 	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/driver"
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 )
 
@@ -31,6 +32,9 @@ const (
 	seldom = 10 * time.Second
 	// onAgain is the pause before a charger that does not go on is told again.
 	onAgain = 2 * time.Second
+	// airAgain is how often fan and heater are told the same again: a board that was
+	// reset has forgotten.
+	airAgain = time.Minute
 	// lookAgain is the least time between two looks at one slot.
 	lookAgain = 50 * time.Millisecond
 	// wantLasts is for how long the plan's wishes hold: who makes them must live.
@@ -83,6 +87,11 @@ type Loop struct {
 // orders is what is remembered of the orders to one slot.
 type orders struct {
 	off, on pace
+	air     pace
+	airAt   time.Duration // when fan and heater were told
+	airTold bool
+	fan     slot.Air
+	heater  slot.Air
 	looked  time.Duration
 	limit   int // that the board was told, in mA
 	limited bool
@@ -291,6 +300,9 @@ func (l *Loop) judge() {
 	for n := 1; n <= len(l.slots); n++ {
 		if l.guard.On(n) {
 			l.state.On = append(l.state.On, n)
+		}
+		if l.slots[n-1].heater == slot.AirOn {
+			l.state.Heated = append(l.state.Heated, n)
 		}
 	}
 }

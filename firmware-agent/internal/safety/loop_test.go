@@ -10,6 +10,7 @@ import (
 
 	"batteryswap/firmware-agent/internal/charging"
 	"batteryswap/firmware-agent/internal/driver/drivertest"
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 	"batteryswap/protocol/modbus"
 	"batteryswap/protocol/slotboard"
@@ -68,4 +69,39 @@ func TestAnAnswerOfTheContactorIsLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestFanAndHeater: they are told what the plan wants, and again when their board was
+// reset; a slot without power is not warmed, and while the cabinet is halted neither runs.
+func TestFanAndHeater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, rigOptions{slots: 2})
+		air := func(n int) [2]slot.Air {
+			r.boards.mu.Lock()
+			defer r.boards.mu.Unlock()
+			return [2]slot.Air{r.boards.units[n-1].fan, r.boards.units[n-1].heater}
+		}
+		told := func(n int, fan, heater slot.Air) {
+			t.Helper()
+			began := r.now()
+			r.until("fan and heater", func() bool { return air(n) == [2]slot.Air{fan, heater} })
+			require.Less(t, r.now()-began, 3*time.Second)
+		}
+		r.wish(charging.Order{Slot: 1, Heater: slot.AirOn}, charging.Order{Slot: 2, On: true, Fan: slot.AirOn, Heater: slot.AirOff})
+		told(1, slot.AirAuto, slot.AirOn)
+		told(2, slot.AirOn, slot.AirOff)
+		r.until("it is said", func() bool { return slices.Equal(r.State().Heated, []int{1}) })
+
+		r.boards.set(func() { r.boards.units[0].fan, r.boards.units[0].heater = slot.AirAuto, slot.AirAuto }) // its board forgot
+		time.Sleep(61 * time.Second)
+		require.Equal(t, [2]slot.Air{slot.AirAuto, slot.AirOn}, air(1))
+
+		r.boards.set(func() { r.boards.units[0].perS, r.boards.units[0].risingAt = .8, time.Now() }) // up to warm
+		r.until("no heat", func() bool { return air(1) == [2]slot.Air{slot.AirAuto, slot.AirOff} })
+		require.False(t, r.State().Halt)
+		r.boards.set(func() { r.boards.own.Status |= slotboard.CabinetSmoke })
+		told(1, slot.AirOff, slot.AirOff)
+		told(2, slot.AirOff, slot.AirOff)
+		r.until("it is said", func() bool { return len(r.State().Heated) == 0 })
+	})
 }

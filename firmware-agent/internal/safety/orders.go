@@ -34,6 +34,9 @@ func (l *Loop) next() job {
 	if j := l.look(now); j != nil {
 		return j
 	}
+	if j := l.airs(now); j != nil {
+		return j
+	}
 	if _, told := l.guard.Contactor(); l.verdict.Contactor && !told && now >= l.closing.next {
 		return l.closeContactor
 	}
@@ -147,6 +150,42 @@ func (l *Loop) plan(now time.Duration) job {
 		}
 	}
 	return nil
+}
+
+// airs tells a slot's fan and heater what the plan wants. While the cabinet is halted
+// neither runs: a fan feeds a fire. A slot that has no power is not warmed.
+func (l *Loop) airs(now time.Duration) job {
+	wanted := l.wishes(now)
+	for n := 1; n <= len(l.slots); n++ {
+		o, fan, heater := &l.slots[n-1], wanted[n-1].Fan, wanted[n-1].Heater
+		switch {
+		case l.verdict.Halt:
+			fan, heater = slot.AirOff, slot.AirOff
+		case !l.verdict.Power[n-1] && heater == slot.AirOn:
+			heater = slot.AirOff
+		}
+		same := o.airTold && o.fan == fan && o.heater == heater && now-o.airAt < airAgain
+		if same || now < o.air.next || l.guard.Silent(n) {
+			continue
+		}
+		return l.tellAir(n, fan, heater)
+	}
+	return nil
+}
+
+// tellAir tells a slot's fan and heater.
+func (l *Loop) tellAir(n int, fan, heater slot.Air) job {
+	return func(ctx context.Context) {
+		o := &l.slots[n-1]
+		err := l.o.Board.Air(ctx, n, fan, heater)
+		now := l.o.Now()
+		if err != nil {
+			o.air.failed(now, onAgain)
+			l.o.Log.Debug("fan and heater", "slot", n, "err", err)
+			return
+		}
+		o.air, o.airTold, o.airAt, o.fan, o.heater = pace{}, true, now, fan, heater
+	}
 }
 
 // limitSlot sets a slot's highest current, before its charger is switched on.

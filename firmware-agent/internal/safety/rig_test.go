@@ -128,6 +128,15 @@ func (r *rig) observe(p driver.Report) {
 // want has a plan charge these slots until it is stopped: it is the cabinet's
 // goroutine, and it takes what is to be journalled.
 func (r *rig) want(slots ...int) {
+	var orders []charging.Order
+	for _, n := range slots {
+		orders = append(orders, charging.Order{Slot: n, On: true})
+	}
+	r.wish(orders...)
+}
+
+// wish is want with whole orders.
+func (r *rig) wish(orders ...charging.Order) {
 	if r.planner != nil {
 		r.planner()
 	}
@@ -135,10 +144,6 @@ func (r *rig) want(slots ...int) {
 	r.planner = stop
 	go func() {
 		for ctx.Err() == nil {
-			var orders []charging.Order
-			for _, n := range slots {
-				orders = append(orders, charging.Order{Slot: n, On: true})
-			}
 			r.Want(orders)
 			r.Cuts()
 			select {

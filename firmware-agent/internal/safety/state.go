@@ -11,6 +11,8 @@ type State struct {
 	charging.Verdict
 	// On are the slots whose chargers are on.
 	On []int
+	// Heated are the slots whose heaters were told to be on.
+	Heated []int
 	// Contactor is its own feedback, ContactorTold what it was told.
 	Contactor     slot.Tri
 	ContactorTold bool

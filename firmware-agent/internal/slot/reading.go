@@ -77,6 +77,17 @@ type Reading struct {
 	Alive uint16
 }
 
+// Air is what a slot's fan, or its heater, is told. The numbers are those of SlotBoard
+// v1, registers 0018 and 0019.
+type Air uint8
+
+// What they can be told. AirAuto leaves it to the board and its own thermometer.
+const (
+	AirAuto Air = iota
+	AirOff
+	AirOn
+)
+
 // LockResult is what a board says of the last unlock it executed. It is an
 // account of the actuator, never a proof that the door opened or did not.
 type LockResult uint8

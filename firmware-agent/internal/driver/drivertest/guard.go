@@ -50,6 +50,22 @@ func testContactor(t *testing.T, f Fixture) {
 	})
 }
 
+func testAir(t *testing.T, f Fixture) {
+	bubble(t, f, 2, func(t *testing.T, r *rig) {
+		for _, want := range [][2]slot.Air{{slot.AirOn, slot.AirOff}, {slot.AirAuto, slot.AirOn}, {slot.AirOff, slot.AirAuto}} {
+			require.NoError(t, r.Driver.Air(t.Context(), 2, want[0], want[1]))
+			fan, heater := r.Board.Air(2)
+			require.Equal(t, want, [2]slot.Air{fan, heater})
+			fan, heater = r.Board.Air(1)
+			require.Zero(t, fan)
+			require.Zero(t, heater)
+		}
+		r.Board.Dead(2, true)
+		require.ErrorContains(t, r.Driver.Air(t.Context(), 2, slot.AirOff, slot.AirOff), "slot 2")
+		require.Error(t, r.Driver.Air(t.Context(), 3, slot.AirOff, slot.AirOff))
+	})
+}
+
 // testOffAtOnce cuts a slot's charging while an unlock of the same slot, and a
 // poll, wait for replies that do not come.
 func testOffAtOnce(t *testing.T, f Fixture) {

@@ -38,6 +38,8 @@ type Board interface {
 	Hot(slot int) int
 	// Contactor is whether the main contactor is closed.
 	Contactor() bool
+	// Air is what a slot's fan and heater were told last.
+	Air(slot int) (fan, heater slot.Air)
 }
 
 // Fixture is a kind of board and how to make one.
@@ -105,6 +107,7 @@ func Run(t *testing.T, f Fixture) {
 		{"one dead board costs a twentieth", testDeadCost},
 		{"a look says what is", testLook},
 		{"the main contactor", testContactor},
+		{"fan and heater do as they are told", testAir},
 		{"charging is switched off at once, whatever waits", testOffAtOnce},
 	}
 	for _, c := range tests {

@@ -147,6 +147,7 @@ type fakeUnit struct {
 	facts        drivertest.Facts
 	dead, refuse bool
 	pulses, hot  int
+	air          [2]uint16 // fan, heater
 	started      time.Time
 	epoch        uint16
 	changed      bool
@@ -168,6 +169,7 @@ func newFakeBoard(slots int) *fakeBoard {
 
 func (u *fakeUnit) reset() {
 	u.started, u.changed, u.lock, u.facts.Charging = time.Now(), true, slotboard.Lock{}, false
+	u.air = [2]uint16{}
 }
 
 // at gives a unit to f, alone.
@@ -190,6 +192,11 @@ func (b *fakeBoard) Pulses(slot int) (n int) {
 func (b *fakeBoard) Hot(slot int) (n int) {
 	b.at(slot, func(u *fakeUnit) { n = u.hot })
 	return n
+}
+
+func (b *fakeBoard) Air(n int) (fan, heater slot.Air) {
+	b.at(n, func(u *fakeUnit) { fan, heater = slot.Air(u.air[0]), slot.Air(u.air[1]) })
+	return fan, heater
 }
 
 func (b *fakeBoard) Refuse(slot int, refuse bool) {
@@ -276,6 +283,9 @@ func (b *fakeBoard) reply(q modbus.Request) (modbus.Reply, bool) {
 		return inputs(q, image[:]), true
 	case q.Function == modbus.WriteRegister:
 		return u.write(q), true
+	case q.Function == modbus.WriteRegisters && q.Address == slotboard.HoldFan && len(q.Registers) == len(u.air):
+		u.air = [2]uint16(q.Registers)
+		return modbus.ReplyTo(q), true
 	}
 	return modbus.Refusal(q, modbus.IllegalFunction), true
 }

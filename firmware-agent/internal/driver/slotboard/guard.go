@@ -7,6 +7,7 @@ import (
 	"batteryswap/firmware-agent/internal/bus"
 	"batteryswap/firmware-agent/internal/driver"
 	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/protocol/modbus"
 	"batteryswap/protocol/slotboard"
 )
 
@@ -70,6 +71,20 @@ func (b *Board) Limit(ctx context.Context, number, milliamps int) error {
 	value := uint16(min(max(milliamps, 0)/10, maxLimit))
 	if err := b.writeOnce(ctx, bus.Safety, uint8(number), slotboard.HoldAmpLimit, value); err != nil {
 		return fmt.Errorf("limit slot %d to %d mA: %w", number, milliamps, err)
+	}
+	return nil
+}
+
+// Air says what a slot's fan and its heater are to do.
+func (b *Board) Air(ctx context.Context, number int, fan, heater slot.Air) error {
+	if _, err := b.unit(number); err != nil {
+		return fmt.Errorf("fan and heater: %w", err)
+	}
+	// The two registers stand side by side.
+	if _, err := b.bus.Modbus(ctx, bus.Safety, modbus.Request{
+		Unit: uint8(number), Function: modbus.WriteRegisters, Address: slotboard.HoldFan, Registers: []uint16{uint16(fan), uint16(heater)},
+	}); err != nil {
+		return fmt.Errorf("fan and heater of slot %d: %w", number, err)
 	}
 	return nil
 }
