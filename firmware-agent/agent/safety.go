@@ -119,7 +119,6 @@ func exposeState(e *exposition, s safety.State, turns uint64) {
 	e.gauge("swap_cabinet_halted", "1 while a safety alarm keeps every door shut.", bit(s.Halt))
 	e.gauge("swap_slots_charging", "Slots whose chargers are on.", float64(len(s.On)))
 	e.gauge("swap_slots_heated", "Slots whose heaters are on.", float64(len(s.Heated)))
-	e.gauge("swap_charging_budget_watts", "What chargers and heaters may take.", float64(a.c.Charging.BudgetW))
 	causes := map[string]float64{}
 	for _, c := range s.Causes {
 		causes[string(c.Kind)]++
