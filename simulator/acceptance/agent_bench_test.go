@@ -43,10 +43,10 @@ func BenchmarkAgent(b *testing.B) {
 			return metric(b, c.metrics, "swap_cabinet_slots", `state="charged"`) == cutSlots-1, nil
 		})
 		knows = time.Since(began).Seconds()
-		before := used(b, c.PID())
+		before := processorTime(b, c.PID())
 		rest := time.NewTimer(idleTime)
 		<-rest.C
-		processor = (used(b, c.PID()) - before).Seconds() / idleTime.Seconds()
+		processor = (processorTime(b, c.PID()) - before).Seconds() / idleTime.Seconds()
 		memory = float64(resident(b, c.PID()))
 		c.Stop()
 		c.stopBoards()
@@ -76,8 +76,8 @@ func quickly(b *testing.B, what string, is func() (bool, error)) {
 	require.NoError(b, process.Until(b.Context(), 5*time.Millisecond, what, is))
 }
 
-// used is the processor time that a process has had.
-func used(t testing.TB, pid int) time.Duration {
+// processorTime is the processor time that a process has had.
+func processorTime(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	require.NoError(t, err)
