@@ -78,7 +78,7 @@ func TestScenarios(t *testing.T) {
 		"frost": func(t *testing.T, w *world.World, _ *pulled, at time.Duration) {
 			require.Less(t, w.Outside(at), -120)
 			require.NoError(t, w.SwitchCharger(at, id, 12, false))
-			require.Less(t, w.Facts(at+3*time.Hour, id)[11].Battery.TempDeciC, 0)
+			require.Negative(t, w.Facts(at+3*time.Hour, id)[11].Battery.TempDeciC)
 		},
 		"hot-day": func(t *testing.T, w *world.World, _ *pulled, at time.Duration) {
 			require.Greater(t, w.Outside(at), 380)
