@@ -90,3 +90,17 @@ func TestToolsQuoteTheComplaint(t *testing.T) {
 	require.Equal(t, 0, ExitStatus(nil))
 	require.Equal(t, -1, ExitStatus(context.Canceled))
 }
+
+// A Prometheus whose configuration is wrong says so at once, and is gone.
+func TestPrometheusSaysWhatIsWrong(t *testing.T) {
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	require.NoError(t, os.WriteFile(config, []byte("scrape_confings: []\n"), 0o600))
+	listen, err := FreeAddress("127.0.0.1")
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	_, err = StartPrometheus(ctx, dir, config, listen)
+	require.ErrorContains(t, err, "prometheus ended by itself")
+	require.ErrorContains(t, err, "scrape_confings")
+}
