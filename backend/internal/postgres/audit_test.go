@@ -52,6 +52,10 @@ func eventful(t *testing.T) *deck {
 	b.deposit(g, "FOREIGN")
 	b.write(protocol.Closed{SwapID: g.SwapID, Kind: g.Kind, Outcome: protocol.OutcomeHandedBack, DepositSlot: g.DepositSlots[0], Deposited: "FOREIGN"})
 	k.sends(b)
+	d.battery("SPARE", swap.Place{}) // a technician comes, and somebody with a crowbar
+	b.maintained(orderID(1), protocol.Change{Slot: 8, Removed: "hb-0002-8", Added: "SPARE"}, protocol.Change{Slot: 9, Added: "UNREGISTERED"})
+	b.maintained(orderID(2), protocol.Change{Slot: 9, Removed: "UNREGISTERED", Forced: true}, protocol.Change{Slot: 8, Removed: own})
+	k.sends(b)
 	d.disputed(k, lost)
 	return d
 }

@@ -99,7 +99,7 @@ func custody(row string) string {
 func swapChecks() []check {
 	return []check{
 		{"swap.entries", `SELECT swap_id::text, coalesce(s.entries::text, 'none'), concat_ws(' ', coalesce(l.n, 0), 'up to', coalesce(l.last, 0)) FROM swap s
-			FULL JOIN (SELECT swap_id, count(*) AS n, max(entry_no) AS last, bool_or(kind IS NOT NULL OR seq IS NOT NULL) AS of_a_swap
+			FULL JOIN (SELECT swap_id, count(*) AS n, max(entry_no) AS last, bool_or(kind IS NOT NULL OR seq IS NOT NULL) AND NOT bool_or(what IN ('removed', 'added')) AS of_a_swap
 				FROM ledger GROUP BY 1) l USING (swap_id)
 			WHERE coalesce(l.n, 0) <> coalesce(l.last, 0) OR CASE WHEN s.swap_id IS NULL THEN l.of_a_swap ELSE s.entries <> coalesce(l.n, 0) END`},
 		{"swap.rider_id", `SELECT s.swap_id::text, concat_ws(' ', s.rider_id, s.cabinet_id), concat_ws(' ', l.rider_id, l.cabinet_id) FROM swap s JOIN ledger l USING (swap_id)

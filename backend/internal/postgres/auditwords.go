@@ -62,7 +62,7 @@ func (s *Store) retell(ctx context.Context, tx pgx.Tx, rep *Report) error {
 		return err
 	}
 	entries, err := declare(ctx, tx, "audited_entries", `SELECT `+entryColumns+` FROM ledger
-			WHERE what IN ('deposit', 'take', 'return', 'credit_opened') AND review_id IS NULL AND seq IS NOT NULL ORDER BY cabinet_id COLLATE "C"`,
+			WHERE what IN ('deposit', 'take', 'return', 'credit_opened', 'removed', 'added') AND review_id IS NULL AND seq IS NOT NULL ORDER BY cabinet_id COLLATE "C"`,
 		func(r pgx.CollectableRow) (swap.Entry, error) { return scanEntry(r) }, func(e swap.Entry) protocol.CabinetID { return e.CabinetID })
 	if err != nil {
 		return err
@@ -328,6 +328,9 @@ func (r *retelling) compareEntries(have []swap.Entry) {
 }
 
 func entryKey(e swap.Entry) string {
+	if e.What == swap.Removed || e.What == swap.Added { // a record may tell of many
+		return fmt.Sprintf("%s %s slot %d of record %s %d", e.SwapID, e.What, e.Slot, e.Epoch, e.Seq)
+	}
 	return fmt.Sprintf("%s %s of record %s %d", e.SwapID, e.What, e.Epoch, e.Seq)
 }
 
@@ -377,6 +380,8 @@ func (r *retelling) unfounded(v storedReview, told bool) string {
 		return "opened " + v.openedAt.UTC().Format(time.RFC3339)
 	case v.SwapID == "":
 		switch {
+		case rec.typ == protocol.RecordMaintenance && rec.at == v.At.UnixMicro() && rec.quality == v.Quality && besides(v.Reason):
+			return "" // where a battery was before, the cabinet alone does not tell
 		case v.Reason == protocol.ReasonLogHole && r.jumped[place{v.Epoch, v.Seq}]:
 			return ""
 		case v.Reason == protocol.ReasonEpochReplaced && (r.cursor.Forked || v.Epoch != r.cursor.Epoch) && v.Seq == r.ends[v.Epoch]:
@@ -390,13 +395,16 @@ func (r *retelling) unfounded(v storedReview, told bool) string {
 	case rec.at != v.At.UnixMicro() || rec.quality != v.Quality:
 		return "the record is of another time"
 	}
-	// Two places for one battery, and serials that nobody registered, show beside
-	// other cabinets only. What the cabinet itself calls unclear is told above.
-	switch v.Reason {
-	case protocol.ReasonForeignSerial, protocol.ReasonSameSerialTwice, protocol.ReasonContradictsBooks, protocol.ReasonUnknownSwap:
+	if besides(v.Reason) || v.Reason == protocol.ReasonUnknownSwap {
 		return ""
 	}
 	return "no record that makes one"
+}
+
+// besides: two places for one battery, and serials that nobody registered, show
+// beside other cabinets only. What the cabinet itself calls unclear is told by it.
+func besides(r protocol.Reason) bool {
+	return r == protocol.ReasonForeignSerial || r == protocol.ReasonSameSerialTwice || r == protocol.ReasonContradictsBooks
 }
 
 // late verifies the messages that came when their epoch was over.

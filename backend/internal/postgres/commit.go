@@ -192,8 +192,11 @@ func wants(group []parcel) wanted {
 					w.serials = append(w.serials, string(serial))
 				}
 			}
-			if slot := swap.DepositSlotOf(rec); slot != 0 {
+			slots := swap.SlotsOf(rec)
+			for _, slot := range slots {
 				w.slotCabinets, w.slotNumbers = append(w.slotCabinets, string(p.CabinetID)), append(w.slotNumbers, slot)
+			}
+			if len(slots) > 0 && id != "" {
 				w.deposits = append(w.deposits, string(id))
 			}
 		}

@@ -90,6 +90,9 @@ func (s *Store) CabinetDetail(ctx context.Context, id protocol.CabinetID) (staff
 	if err := s.slotTable(ctx, &d, now); err != nil {
 		return d, fmt.Errorf("read cabinet %s: %w", id, err)
 	}
+	if err := s.maintenance(ctx, &d); err != nil {
+		return d, err
+	}
 	d.Records, err = s.recordEvents(ctx, maxLastRecords, `FROM record r JOIN cabinet_cursor k ON k.cabinet_id = r.cabinet_id AND k.epoch = r.epoch
 		WHERE r.cabinet_id = $1 ORDER BY r.seq DESC LIMIT $2`, string(id))
 	return d, err
@@ -198,8 +201,8 @@ func entryEvent(x swap.Entry) staff.Event {
 		At: &at, Quality: x.Quality, Source: "ledger", What: string(x.What), CabinetID: x.CabinetID, SwapID: x.SwapID,
 		RiderID: x.RiderID, Slot: x.Slot, Serial: x.BatterySerial, Holder: x.Holder, By: x.By,
 	}
-	if x.What == swap.Assigned {
-		e.SwapID = "" // an act of staff has no swap
+	if x.What == swap.Assigned || x.SwapID.Validate() != nil {
+		e.SwapID = "" // an act of staff has no swap, nor has maintenance
 	}
 	return e
 }

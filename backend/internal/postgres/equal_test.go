@@ -51,7 +51,7 @@ func TestMemoryIsPostgres(t *testing.T) {
 		w := newTwin(t, rt)
 		defer w.close()
 		rt.Repeat(map[string]func(*rapid.T){
-			"scan": w.scan, "prepared": w.prepared, "course": w.course, "lie": w.lie, "send": w.send, "again": w.send, "hello": w.hello,
+			"scan": w.scan, "prepared": w.prepared, "course": w.course, "lie": w.lie, "maintain": w.maintain, "send": w.send, "again": w.send, "hello": w.hello,
 			"silence": w.silence, "decide": w.decide, "hardship": w.hardship, "credit": w.credit, "assign": w.assign, "restore": w.restore,
 			"look": func(*rapid.T) { w.compare() },
 		})
@@ -276,6 +276,23 @@ func (w *twin) lie(*rapid.T) {
 	case 6:
 		c.write(protocol.Closed{SwapID: id, Kind: kind, Outcome: outcome, Deposited: serial, DepositSlot: slot, Taken: serial, TakeSlot: slot})
 	}
+}
+
+// maintain is a technician's visit, honest or not.
+func (w *twin) maintain(*rapid.T) {
+	if !w.rarely("maintain") {
+		return
+	}
+	w.n++
+	var changes []protocol.Change
+	for range rapid.IntRange(0, 3).Draw(w.T, "changes") {
+		c := protocol.Change{Slot: rapid.IntRange(3, 8).Draw(w.T, "slot"), Forced: w.rarely("forced")}
+		serials := append(w.serials, "FOREIGN", "FOREIGN-2", "")
+		c.Removed, c.Added = rapid.SampledFrom(serials).Draw(w.T, "removed"), rapid.SampledFrom(serials).Draw(w.T, "added")
+		changes = append(changes, c)
+	}
+	slices.SortFunc(changes, func(a, b protocol.Change) int { return a.Slot - b.Slot })
+	w.anyCabinet().maintained(orderID(w.n), changes...)
 }
 
 // send delivers any part of a log: again, from any earlier record, or with a gap.

@@ -133,6 +133,7 @@ func (s *Store) RetireCabinet(ctx context.Context, id protocol.CabinetID) error 
 			return &staff.Refusal{Code: staff.BatteriesInside, Detail: strings.Join(inside, ", ")}
 		}
 		l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
+		endMaintenance(b, c.CabinetID)
 		l.books.EnterEpoch(c, protocol.Epoch{})
 		b.Queue(`UPDATE cabinet SET retired_at = now(), out_of_service = true, config_version = config_version + 1 WHERE cabinet_id = $1`, string(id))
 		b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(id))

@@ -64,6 +64,9 @@ func (s *Store) BatteryDetail(ctx context.Context, serial protocol.BatterySerial
 	if err != nil {
 		return d, err
 	}
+	if err := s.maintainers(ctx, entries); err != nil {
+		return d, err
+	}
 	slices.Reverse(entries)
 	for _, x := range entries {
 		d.History = append(d.History, entryEvent(x))

@@ -60,6 +60,7 @@ func (s *Store) EnrolCabinet(ctx context.Context, e Enrolment) error {
 			b.Queue(`INSERT INTO cabinet_cursor (cabinet_id) VALUES ($1)`, string(e.CabinetID))
 		default:
 			l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
+			endMaintenance(b, c.CabinetID)
 			l.books.EnterEpoch(c, protocol.Epoch{})
 			b.Queue(`UPDATE cabinet SET station = $2, street = $3, slots = $4,
 				out_of_service = out_of_service AND retired_at IS NULL, retired_at = NULL,
@@ -110,6 +111,7 @@ func (s *Store) AcceptEpoch(ctx context.Context, id protocol.CabinetID) error {
 			return ErrNotFound
 		}
 		l.books.LeaveEpoch(c, inventory, swap.Now(l.now))
+		endMaintenance(b, c.CabinetID)
 		l.books.EnterEpoch(c, protocol.Epoch(waiting))
 		b.Queue(`UPDATE cabinet_epoch SET state = 'left', changed_at = now() WHERE cabinet_id = $1 AND state <> 'left'`, string(id))
 		queueEpoch(b, id, c.Epoch)

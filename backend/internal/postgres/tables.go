@@ -233,6 +233,7 @@ func (l *loaded) queueChanges(b *pgx.Batch) swap.Changes {
 	writeReviews.queue(b, ch.Reviews)
 	writeDecisions.queue(b, ch.Decisions)
 	writeEvents.queue(b, ch.Alarms)
+	queueMaintenance(b, ch.Maintenance)
 	l.newScans = nil
 	for _, s := range ch.Swaps {
 		if s.State != swap.StateRequested { // nobody can wait for one that is new

@@ -87,7 +87,7 @@ func (c Cabinet) WhatItNeeds(now time.Time) []Need {
 	add(c.LastSeen != nil && !c.Reachable, NeedOffline, Now)
 	add(c.EpochWaits, NeedEpoch, Now)
 	add(c.Forked, NeedForked, Now)
-	add(c.OutOfService != "" && !c.Off && !c.EpochWaits && !c.Forked, NeedOut, Now)
+	add(c.OutOfService != "" && c.OutOfService != protocol.ReasonMaintenance && !c.Off && !c.EpochWaits && !c.Forked, NeedOut, Now)
 	add(c.Reachable && !c.Off && c.Charged == 0, NeedCharged, Today)
 	add(c.Reachable && !c.Off && c.Empty == 0, NeedEmpty, Today)
 	add(c.OpenSince != nil && now.Sub(*c.OpenSince) > StuckAfter, NeedStuck, Now)

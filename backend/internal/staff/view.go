@@ -123,8 +123,11 @@ type Slot struct {
 // CabinetDetail is one cabinet with all that its page shows.
 type CabinetDetail struct {
 	Cabinet
-	Table   []Slot  `json:"table"`
-	Records []Event `json:"records" doc:"The last ones, the newest first"`
+	Table []Slot `json:"table"`
+	// Maintenance is under way; nil: none is.
+	Maintenance *Visit  `json:"maintenance,omitempty"`
+	Orders      []Order `json:"orders,omitempty" doc:"Of maintenance: the last ones, the newest first"`
+	Records     []Event `json:"records" doc:"The last ones, the newest first"`
 }
 
 // Event is one line of a story: a record of a cabinet, an entry of the ledger, a
@@ -304,7 +307,7 @@ func (e Event) Summed() Event {
 			e.Serial = p.Battery.BatterySerial
 		}
 	}
-	for _, no := range []string{"inventory", "grant", "carried", "nonce", "boot_id", "swap_id", "epoch", "old"} {
+	for _, no := range []string{"inventory", "grant", "carried", "nonce", "boot_id", "swap_id", "epoch", "old", "maintenance_id", "order_id"} {
 		delete(fields, no)
 	}
 	e.Payload, _ = json.Marshal(fields) // raw messages that were decoded just now

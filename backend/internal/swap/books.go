@@ -213,7 +213,11 @@ type Books struct {
 	ended   []*Swap
 	alarms  []SafetyEvent
 	// decisions are of reviews that were decided.
-	decisions []DecidedReview
+	decisions   []DecidedReview
+	maintenance []MaintenanceEvent
+	// apart: one cabinet's records are retold. Where a battery was before is not
+	// known then, and nothing is concluded from it.
+	apart bool
 }
 
 // DecidedReview is a review with its decision.
@@ -309,6 +313,8 @@ type Changes struct {
 	Decisions []DecidedReview
 	Ended     []*Swap // closed now; they are among Swaps too
 	Alarms    []SafetyEvent
+	// Maintenance is what cabinets told of it, in order.
+	Maintenance []MaintenanceEvent
 }
 
 // Changes returns what changed since the last call, and forgets it.
@@ -324,6 +330,8 @@ func (b *Books) Changes() Changes {
 		Decisions: b.decisions,
 		Ended:     b.ended,
 		Alarms:    b.alarms,
+
+		Maintenance: b.maintenance,
 	}
 	for k, n := range b.changed.days {
 		ch.Days = append(ch.Days, DayCount{k, n})
@@ -331,7 +339,7 @@ func (b *Books) Changes() Changes {
 	slices.SortFunc(ch.Days, func(x, y DayCount) int {
 		return cmp.Or(cmp.Compare(x.RiderID, y.RiderID), cmp.Compare(x.Day, y.Day), cmp.Compare(x.CabinetID, y.CabinetID))
 	})
-	b.changed, b.entries, b.reviews, b.decisions, b.ended, b.alarms = newChanged(), nil, nil, nil, nil, nil
+	b.changed, b.entries, b.reviews, b.decisions, b.ended, b.alarms, b.maintenance = newChanged(), nil, nil, nil, nil, nil, nil
 	return ch
 }
 

@@ -89,7 +89,12 @@ func (b *Books) apply(c *Cabinet, r Record, at Stamp) protocol.SwapID {
 	case protocol.Accept:
 		b.accept(c, p, at)
 		return p.SwapID
+	case protocol.Maintenance:
+		b.maintained(c, p, at)
 	case protocol.Intent:
+		if p.Purpose == protocol.PurposeMaintenance {
+			return "" // of no swap; its MAINTENANCE tells it
+		}
 		if s := b.swapFor(c, p.SwapID, at); s != nil {
 			b.intent(s, p, at)
 		}
@@ -169,6 +174,9 @@ func SwapOf(r Record) protocol.SwapID {
 	case protocol.Accept:
 		return p.SwapID
 	case protocol.Intent:
+		if p.Purpose == protocol.PurposeMaintenance {
+			return ""
+		}
 		return p.SwapID
 	case protocol.DoorMoved:
 		return p.SwapID
@@ -195,18 +203,34 @@ func SerialsOf(r Record) []protocol.BatterySerial {
 		return []protocol.BatterySerial{p.BatterySerial}
 	case protocol.Closed:
 		return []protocol.BatterySerial{p.Deposited, p.Taken}
+	case protocol.Maintenance:
+		var out []protocol.BatterySerial
+		for _, c := range p.Changes {
+			out = append(out, c.Removed, c.Added)
+		}
+		return out
 	}
 	return nil
 }
 
-// DepositSlotOf is the slot that a record may put a battery into, 0 when none:
-// the battery that the books have there must be loaded too.
-func DepositSlotOf(r Record) int {
+// SlotsOf are the slots that a record may put a battery into: the batteries that
+// the books have there must be loaded too.
+func SlotsOf(r Record) []int {
 	switch p := r.Body.(type) {
 	case protocol.Deposit:
-		return p.Slot
+		return []int{p.Slot}
 	case protocol.Closed:
-		return p.DepositSlot
+		if p.DepositSlot != 0 {
+			return []int{p.DepositSlot}
+		}
+	case protocol.Maintenance:
+		var out []int
+		for _, c := range p.Changes {
+			if c.Added != "" {
+				out = append(out, c.Slot)
+			}
+		}
+		return out
 	}
-	return 0
+	return nil
 }

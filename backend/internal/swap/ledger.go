@@ -18,6 +18,8 @@ const (
 	Held           What = "held"    // in a slot, not accepted; battery under review
 	Doubted        What = "doubt"   // the rider may have it; battery under review
 	Assigned       What = "assigned"
+	Removed        What = "removed" // from its slot, under maintenance
+	Added          What = "added"   // to its slot, likewise
 	CreditOpened   What = "credit_opened"
 	CreditTaken    What = "credit_reserved"
 	CreditUsed     What = "credit_spent"
@@ -66,8 +68,8 @@ func MonthOf(t time.Time) Day {
 	return Day(time.Date(y, m, 1, 0, 0, 0, 0, shanghai).Format(time.DateOnly))
 }
 
-// Entry is one line of the ledger, named by (SwapID, EntryNo). For a staff act
-// SwapID names the act.
+// Entry is one line of the ledger, named by (SwapID, EntryNo). For a staff act,
+// and for maintenance, SwapID names the act.
 type Entry struct {
 	SwapID        protocol.SwapID
 	EntryNo       int

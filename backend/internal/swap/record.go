@@ -74,6 +74,8 @@ func body(r protocol.Record) (protocol.Payload, error) {
 		return read[protocol.Alarm](r)
 	case protocol.RecordChargeCut:
 		return read[protocol.ChargeCut](r)
+	case protocol.RecordMaintenance:
+		return read[protocol.Maintenance](r)
 	case protocol.RecordTimeStep:
 		return read[protocol.TimeStep](r)
 	}
@@ -126,8 +128,34 @@ func check(p protocol.Payload) error {
 			checkSlot("take_slot", p.TakeSlot, 0), checkSerial(p.Deposited), checkSerial(p.Taken), p.Inventory.Validate())
 	case protocol.Void:
 		return p.SwapID.Validate()
+	case protocol.Maintenance:
+		return checkMaintenance(p)
 	}
 	return nil
+}
+
+func checkMaintenance(p protocol.Maintenance) error {
+	switch {
+	case !p.What.Valid():
+		return fmt.Errorf("what %.20q: want begin, open or end", p.What)
+	case len(p.Changes) > protocol.MaxSlots:
+		return fmt.Errorf("changes: %d, want at most %d", len(p.Changes), protocol.MaxSlots)
+	case p.OrderID != "" && p.OrderID.Validate() != nil:
+		return p.OrderID.Validate()
+	case p.Reason != "" && !p.Reason.Valid():
+		return fmt.Errorf("reason %.40q: not on the closed list", p.Reason)
+	}
+	last := 0
+	for _, c := range p.Changes {
+		if c.Slot <= last || c.Removed == "" && c.Added == "" {
+			return fmt.Errorf("changes: slot %d: want rising numbers, and what was removed or added", c.Slot)
+		}
+		last = c.Slot
+		if err := first(checkSlot("changes: slot", c.Slot, 1), checkSerial(c.Removed), checkSerial(c.Added)); err != nil {
+			return err
+		}
+	}
+	return first(p.MaintenanceID.Validate(), checkSlot("slot", p.Slot, 0), p.Inventory.Validate())
 }
 
 // maxExplanations bounds what one CLOSED may list: there are no more outcomes.

@@ -84,6 +84,7 @@ func (t *Retelling) lendActive(b *Books) {
 // Ingest folds the records of one stored message.
 func (t *Retelling) Ingest(rs []Record, rc Receipt) ([]Stored, Verdict) {
 	b := NewBooks()
+	b.apart = true
 	b.Cabinets[t.Cabinet.CabinetID] = t.Cabinet
 	boots := false
 	for _, r := range rs {
@@ -108,7 +109,7 @@ func (t *Retelling) Ingest(rs []Record, rc Receipt) ([]Stored, Verdict) {
 	t.Reviews = append(t.Reviews, ch.Reviews...)
 	for _, e := range ch.Entries {
 		switch e.What {
-		case Deposited, Taken, Returned, CreditOpened:
+		case Deposited, Taken, Returned, CreditOpened, Removed, Added:
 			t.Entries = append(t.Entries, e)
 		}
 	}
