@@ -17,6 +17,7 @@ const callTimeout = 5 * time.Second
 func (f *Fleet) handlers() link.Handlers {
 	return link.Handlers{
 		Log: f.gotLog, Hello: f.gotHello, Prepared: f.gotPrepared, Refused: f.gotRefused,
+		Maintenance: f.gotMaintenanceAnswer,
 		Inventory: func(_ context.Context, id protocol.CabinetID, _ protocol.InventoryReport) {
 			f.log.Debug("inventory", "cabinet_id", id) // telemetry carries the same
 		},

@@ -242,7 +242,7 @@ func (f *Fleet) openBooks(ctx context.Context) error {
 func (f *Fleet) pages(at net.Addr) (http.Handler, error) {
 	public := f.public(at)
 	o := web.Options{
-		Books: books{f}, Staff: f.store, PublicURL: public, Ready: f.ready, Observe: f.metrics.request, Scanned: f.metrics.scan,
+		Books: books{f}, Staff: console{f.store, f}, PublicURL: public, Ready: f.ready, Observe: f.metrics.request, Scanned: f.metrics.scan,
 		Closing: f.closing, Hotline: f.o.Hotline, TrustedProxies: f.o.TrustedProxies, Version: f.o.Version, Log: f.log,
 	}
 	if f.o.RiderCode != "" {

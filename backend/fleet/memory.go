@@ -60,6 +60,8 @@ const (
 	EntryTaken     = swap.Taken
 	EntryDeposited = swap.Deposited
 	EntryReturned  = swap.Returned
+	EntryRemoved   = swap.Removed
+	EntryAdded     = swap.Added
 
 	StateClosed = swap.StateClosed
 )
@@ -197,6 +199,12 @@ func (m *Memory) handlers(why *error) link.Handlers {
 			}
 		},
 		Refused: func(_ context.Context, id protocol.CabinetID, r protocol.Refused) { m.store.Refused(m.now, id, r) },
+		Maintenance: func(_ context.Context, id protocol.CabinetID, a protocol.MaintenanceAnswer) {
+			g, err := m.store.MaintenanceAnswered(m.now, id, a)
+			if *why = err; g != nil {
+				m.publish(id, *g)
+			}
+		},
 		Inventory: func(context.Context, protocol.CabinetID, protocol.InventoryReport) {
 		},
 		Telemetry: func(id protocol.CabinetID, t protocol.Telemetry) { m.store.Heard(m.now, id, t.Slots) },
@@ -220,6 +228,16 @@ func (m *Memory) Scan(now time.Time, s Scan) (protocol.SwapID, *Refusal) {
 		m.publish(s.CabinetID, *prepare)
 	}
 	return id, no
+}
+
+// OrderMaintenance is an order of staff to a cabinet.
+func (m *Memory) OrderMaintenance(now time.Time, id protocol.CabinetID, what protocol.Order, slot int) error {
+	m.now = now
+	ask, err := m.store.OrderMaintenance(now, id, what, slot)
+	if err == nil {
+		m.publish(id, ask)
+	}
+	return err
 }
 
 // Expire closes requests that no cabinet answered, and withdraws them. In a

@@ -160,6 +160,8 @@ func (h Handlers) Dispatch(ctx context.Context, channel protocol.Channel, e prot
 		return true, decode(e, func(m protocol.Prepared) { h.Prepared(ctx, id, m) })
 	case route{protocol.UpRPC, protocol.TypeRefused}:
 		return true, decode(e, func(m protocol.Refused) { h.Refused(ctx, id, m) })
+	case route{protocol.UpRPC, protocol.TypeMaintenanceAnswer}:
+		return true, decode(e, func(m protocol.MaintenanceAnswer) { h.Maintenance(ctx, id, m) })
 	case route{protocol.UpRPC, protocol.TypeInventory}:
 		return true, decode(e, func(m protocol.InventoryReport) { h.Inventory(ctx, id, m) })
 	case route{protocol.UpTelemetry, protocol.TypeTelemetry}:

@@ -36,8 +36,10 @@ type Handlers struct {
 	Prepared  func(context.Context, protocol.CabinetID, protocol.Prepared)
 	Refused   func(context.Context, protocol.CabinetID, protocol.Refused)
 	Inventory func(context.Context, protocol.CabinetID, protocol.InventoryReport)
-	Telemetry func(protocol.CabinetID, protocol.Telemetry)
-	Will      func(protocol.CabinetID, protocol.Will)
+	// Maintenance takes a cabinet's answer to an order.
+	Maintenance func(context.Context, protocol.CabinetID, protocol.MaintenanceAnswer)
+	Telemetry   func(protocol.CabinetID, protocol.Telemetry)
+	Will        func(protocol.CabinetID, protocol.Will)
 }
 
 // Keys speak for the backend: Ed25519.

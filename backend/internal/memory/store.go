@@ -47,6 +47,7 @@ type rows struct {
 	cabinets map[protocol.CabinetID]*cabinet
 	scans    map[scanKey]scanned
 	nonces   map[nonceKey]protocol.SwapID
+	orders   map[protocol.OrderID]*swap.Order // of maintenance
 	// recovering is since when the books are known to lack what cabinets told;
 	// zero: they do not.
 	recovering time.Time
@@ -93,6 +94,7 @@ func New(o Options) *Store {
 		cabinets: map[protocol.CabinetID]*cabinet{},
 		scans:    map[scanKey]scanned{},
 		nonces:   map[nonceKey]protocol.SwapID{},
+		orders:   map[protocol.OrderID]*swap.Order{},
 	}}
 	s.rows.challenge = s.draw()
 	return s
@@ -113,6 +115,7 @@ func (s *Store) commit() {
 	ch := s.rows.books.Changes()
 	s.rows.ledger = append(s.rows.ledger, ch.Entries...)
 	s.rows.reviews = append(s.rows.reviews, ch.Reviews...)
+	s.follow(ch.Maintenance)
 	for _, d := range ch.Days {
 		s.rows.days[d.DayKey] += d.Swaps
 	}
@@ -149,7 +152,7 @@ func (r rows) clone() rows {
 	}
 	c.ledger, c.reviews = slices.Clone(r.ledger), slices.Clone(r.reviews)
 	c.days, c.scans, c.nonces = maps.Clone(r.days), maps.Clone(r.scans), maps.Clone(r.nonces)
-	c.cabinets = cloneRows(r.cabinets)
+	c.cabinets, c.orders = cloneRows(r.cabinets), cloneRows(r.orders)
 	for _, x := range c.cabinets {
 		x.epochs, x.hashes = maps.Clone(x.epochs), maps.Clone(x.hashes)
 	}

@@ -181,7 +181,9 @@ func (r *retelling) message(w words) ([]storedRecord, error) {
 	r.pass(w.epoch, w.first)
 	for _, x := range rs {
 		if a, ok := x.Body.(protocol.Accept); ok {
-			r.accepted[a.SwapID] = a
+			if _, said := r.accepted[a.SwapID]; !said { // a second one is no grant: it has its review
+				r.accepted[a.SwapID] = a
+			}
 		}
 	}
 	stored, v := r.told.Ingest(rs, swap.Receipt{At: w.receivedAt, MonoMS: l.MonoMS, BootSeq: l.BootSeq})

@@ -61,15 +61,16 @@ const (
 	NothingWaits    = "nothing_waits"
 	AlreadyDone     = "already_done" // somebody was first
 	BatteriesInside = "batteries_inside"
-	TryAgain        = "try_again"   // somebody else changed the same meanwhile
-	NotSettled      = "not_settled" // a rider still has a battery, or one is owed
+	TryAgain        = "try_again"      // somebody else changed the same meanwhile
+	NotSettled      = "not_settled"    // a rider still has a battery, or one is owed
+	CabinetSilent   = "cabinet_silent" // it cannot be asked, or has not answered
 )
 
 // RefusalCodes is the closed list.
 func RefusalCodes() []string {
 	return []string{
 		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone, BatteriesInside,
-		TryAgain, NotSettled,
+		TryAgain, NotSettled, CabinetSilent,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
+	"batteryswap/protocol"
 )
 
 // console renders the pages of staff in every language.
@@ -51,6 +52,7 @@ func loadConsole() (*console, error) {
 		c.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
 			"t": t.text, "tn": t.number, "style": func() template.CSS { return template.CSS(style) },
 			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "fates": t.fate, "short": short, "said": t.said, "celsius": celsius,
+			"unanswered": func(o staff.Order) bool { return o.Unanswered(time.Now()) },
 		}).ParseFS(pageFiles, "templates/staff/*.html")
 		if err != nil {
 			return nil, fmt.Errorf("templates: %w", err)
@@ -210,6 +212,8 @@ type message struct {
 	Decided  *swap.Decided // by somebody else, before
 	Possible []swap.Ruling // that the facts leave
 	Asked    bool          // only for a page: there was nothing to be done
+	Reason   protocol.Reason
+	Back     string // path of the page that it was asked for on
 }
 
 // staffFailed says why an act was not done, or a page is not there.

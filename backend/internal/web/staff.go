@@ -67,6 +67,9 @@ type Acts interface {
 	SetService(ctx context.Context, id protocol.CabinetID, out bool, reason string) error
 	EnrolCabinet(context.Context, staff.Enrolment) error
 	AcceptEpoch(context.Context, protocol.CabinetID) error
+	// OrderMaintenance gives an order to a cabinet, waits a little, and gives how it
+	// stands then.
+	OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int) (staff.Order, error)
 	MoveCabinet(ctx context.Context, id protocol.CabinetID, station, street, reason string) error
 	RetireCabinet(context.Context, protocol.CabinetID) error
 	MarkBattery(ctx context.Context, serial protocol.BatterySerial, mark string, on bool, reason string) error
@@ -97,6 +100,7 @@ type Acts interface {
 // Sets of roles that several routes share.
 var (
 	everyone  = staff.Roles()
+	onSite    = []staff.Role{staff.Maintenance}
 	fleetWork = []staff.Role{staff.Operator, staff.Maintenance, staff.Admin}
 	deciders  = []staff.Role{staff.Operator, staff.Admin}
 	riderWork = []staff.Role{staff.Union, staff.Admin}

@@ -16,7 +16,8 @@ import (
 )
 
 // registerStaffAPI puts what machines may see and do on the API: the console's
-// pages, as JSON. What asks for a fresh code is not here: a machine has none.
+// pages, as JSON. What asks for a fresh code is not here, for a machine has none;
+// but for orders of maintenance, which move nothing without the key switch on site.
 func (w *Web) registerStaffAPI(api huma.API) {
 	const root = "/api/v1/staff"
 	get := http.MethodGet
@@ -26,6 +27,9 @@ func (w *Web) registerStaffAPI(api huma.API) {
 		only(fleetWork...), http.StatusNoContent, w.apiSetSlot)
 	register(w, api, http.MethodPost, root+"/cabinets/{cabinet_id}/service", "staff-set-service", "Take a cabinet out of service, or put it in again",
 		only(fleetWork...), http.StatusNoContent, w.apiSetService)
+	register(w, api, http.MethodPost, root+"/cabinets/{cabinet_id}/maintenance", "staff-order-maintenance",
+		"Order a cabinet to begin maintenance, to open one slot, or to end: the answer is how the order stands after a few seconds; the key switch in the cabinet must be turned",
+		only(onSite...), http.StatusCreated, w.apiMaintenance)
 	register(w, api, get, root+"/alarms", "staff-list-alarms", "The last safety records", only(fleetWork...), http.StatusOK, w.apiAlarms)
 	register(w, api, get, root+"/swaps", "staff-list-swaps", "Swaps, the newest first", only(everyone...), http.StatusOK, w.apiSwaps)
 	register(w, api, get, root+"/swaps/{swap_id}", "staff-get-swap", "What happened in a swap", only(everyone...), http.StatusOK, w.apiStory)

@@ -43,6 +43,7 @@ func (w *Web) registerConsole(mux *http.ServeMux) {
 	page("/staff/cabinets/{cabinet_id}/sticker", only(fleetWork...), w.pageSticker)
 	act("/staff/cabinets/{cabinet_id}/slots/{slot}", only(fleetWork...), w.postSlot)
 	act("/staff/cabinets/{cabinet_id}/service", only(fleetWork...), w.postService)
+	act("/staff/cabinets/{cabinet_id}/maintenance", only(onSite...).freshly(), w.postMaintenance)
 	act("/staff/cabinets/{cabinet_id}/move", admin, w.postMove)
 	act("/staff/cabinets/{cabinet_id}/replace", admin.freshly(), w.postReplace)
 	act("/staff/cabinets/{cabinet_id}/epoch", admin.freshly(), w.postEpoch)
@@ -152,6 +153,7 @@ type staffCabinetPage struct {
 	staff.CabinetDetail
 	Who     staff.Session
 	CanWork bool
+	OnSite  bool
 	IsAdmin bool
 }
 
@@ -161,7 +163,7 @@ func (w *Web) pageStaffCabinet(rw http.ResponseWriter, r *http.Request) {
 		d.Records[i].CabinetID = "" // the page's own
 	}
 	s := staffSession(r)
-	answer(w, rw, r, "cabinet", staffCabinetPage{CabinetDetail: d, Who: s, CanWork: s.Has(fleetWork...), IsAdmin: s.Has(staff.Admin)}, err)
+	answer(w, rw, r, "cabinet", staffCabinetPage{CabinetDetail: d, Who: s, CanWork: s.Has(fleetWork...), OnSite: s.Has(onSite...), IsAdmin: s.Has(staff.Admin)}, err)
 }
 
 func cabinetPath(r *http.Request) string {

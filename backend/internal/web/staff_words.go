@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"batteryswap/protocol"
 )
 
 // said puts into words what a record says beside its slot, battery and reason. A
@@ -58,6 +60,8 @@ func (t texts) wordings() []wording {
 	}
 	return []wording{
 		{"kind", text("kind.", "need.")},
+		{"what", text("order.")},
+		{"changes", t.changed},
 		{"outcome", text("end.")},
 		{"door", text("moved.")},
 		{"purpose", text("purpose.")},
@@ -127,6 +131,25 @@ func (t texts) mayBe(raw json.RawMessage) string {
 		out = append(out, t.named(e, "end."))
 	}
 	return t.text("review.may_be") + " " + strings.Join(out, "; ")
+}
+
+// changed is which batteries maintenance moved.
+func (t texts) changed(raw json.RawMessage) string {
+	var out []string
+	for _, c := range value[[]protocol.Change](raw) {
+		words := t.number("slot.n", "{n}", c.Slot)
+		if c.Removed != "" {
+			words += " − " + string(c.Removed)
+		}
+		if c.Added != "" {
+			words += " + " + string(c.Added)
+		}
+		if c.Forced {
+			words += " (" + t.text("said.forced") + ")"
+		}
+		out = append(out, words)
+	}
+	return strings.Join(out, "; ")
 }
 
 // settings is what staff set for a cabinet.
