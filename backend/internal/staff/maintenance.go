@@ -27,7 +27,8 @@ type Order struct {
 	DoneAt  *time.Time       `json:"done_at,omitempty"`
 }
 
-// Unanswered: the cabinet has not answered in time, and will not be granted it.
+// Unanswered reports whether the cabinet has not answered in time: it will not be
+// granted the order.
 func (o Order) Unanswered(now time.Time) bool {
 	return o.State == swap.OrderRequested && now.Sub(o.At) >= OrderAnswers
 }
