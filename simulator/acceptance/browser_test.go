@@ -3,6 +3,7 @@ package acceptance
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -15,38 +16,23 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Measures of the smallest phone that is served.
+// Measures of the phones that are served: the smallest, and a usual one.
 const (
 	phoneWidth  = 360 // CSS px
 	phoneHeight = 640
+	wideWidth   = 412
+	wideHeight  = 915
 	minTarget   = 48 // of what a finger must hit
 	minDigits   = 96 // of a slot's number
 )
 
-// TestSwapByThePage does a swap by the rider's page alone, on a phone-sized
-// browser: in Chinese as it comes, and in English without JavaScript.
-func TestSwapByThePage(t *testing.T) {
-	t.Parallel()
-	s := newStage(t, false)
-	r := s.startReplica()
-	c := s.newCabinet(6, 4)
-	c.startBoards()
-	c.startAgent()
-	c.heard(4)
-	for _, variant := range []struct {
-		name, language string
-		script         bool
-	}{
-		{"with-script", "zh", true},
-		{"without-script", "en", false},
-	} {
-		t.Run(variant.name, func(t *testing.T) {
-			id, own := s.newRider()
-			p := openPhone(t, r, variant.language, variant.script)
-			p.shots = screenshots(t, variant.name)
-			p.swapByHand(s, c, id, own)
-		})
-	}
+// phoneKind is how a rider meets the page.
+type phoneKind struct {
+	name, language string
+	width, height  int
+	noScript       bool
+	keyboard       bool          // tab, letters and enter are all there is
+	roundTrip      time.Duration // that the network adds
 }
 
 // screenshots is the folder for a test's pictures: in SCREENSHOTS, to be looked
@@ -63,31 +49,34 @@ func screenshots(t *testing.T, name string) string {
 
 // phonePage is a browser's tab with the rider's page.
 type phonePage struct {
-	t       *testing.T
-	ctx     context.Context //nolint:containedctx // it is the tab
-	replica *replica
-	script  bool
-	words   map[string]string // of the page's language
-	lang    string
-	shots   string
-	pages   int
+	t     *testing.T
+	ctx   context.Context //nolint:containedctx // it is the tab
+	kind  phoneKind
+	url   string            // where the backend is
+	words map[string]string // of the page's language
+	shots string
+	pages int
 }
 
-// openPhone starts a browser of a phone's size with an empty memory.
-func openPhone(t *testing.T, r *replica, language string, script bool) *phonePage {
+// openPhone opens a tab of a phone's size, with a memory of its own, in a running
+// browser.
+func openPhone(ctx context.Context, t *testing.T, url string, kind phoneKind) *phonePage {
 	t.Helper()
 	root, err := moduleRoot()
 	require.NoError(t, err)
-	b, err := os.ReadFile(filepath.Join(root, "backend", "internal", "web", "locales", language+".json"))
+	b, err := os.ReadFile(filepath.Join(root, "backend", "internal", "web", "locales", kind.language+".json"))
 	require.NoError(t, err)
-	p := &phonePage{t: t, replica: r, script: script, lang: language}
+	p := &phonePage{t: t, kind: kind, url: url, shots: screenshots(t, kind.name)}
 	require.NoError(t, json.Unmarshal(b, &p.words))
-
-	ctx := openBrowser(t, phoneWidth, phoneHeight)
-	p.ctx = ctx
-	require.NoError(t, chromedp.Do(ctx, chromedp.EmulateViewport(phoneWidth, phoneHeight, chromedp.EmulateMobile, chromedp.EmulateTouch)))
-	if !script {
-		_, err = chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
+	if kind.roundTrip > 0 {
+		p.url = "http://" + slowLine(t, strings.TrimPrefix(url, "http://"), kind.roundTrip/2)
+	}
+	var closeTab context.CancelFunc
+	p.ctx, closeTab = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
+	t.Cleanup(closeTab)
+	require.NoError(t, chromedp.Do(p.ctx, chromedp.EmulateViewport(int64(kind.width), int64(kind.height), chromedp.EmulateMobile, chromedp.EmulateTouch)))
+	if kind.noScript {
+		_, err = chromedp.Call(p.ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true})
 		require.NoError(t, err)
 	}
 	return p
@@ -111,65 +100,110 @@ func openBrowser(t *testing.T, width, height int) context.Context {
 	return ctx
 }
 
-// swapByHand signs in, asks for a swap and does what the page says, until it
-// says that the swap is done.
-func (p *phonePage) swapByHand(s *stage, c *cabinet, riderID, own string) {
-	p.open("/c/" + c.id + "?lang=" + p.lang)
+// signIn opens a cabinet's page as a rider.
+func (p *phonePage) signIn(c *cabinet, riderID string) {
+	p.t.Helper()
+	p.open("/c/" + c.id + "?lang=" + p.kind.language)
 	p.look("sign-in")
-	require.NoError(p.t, chromedp.Do(p.ctx,
-		chromedp.SendKeys(chromedp.CSS("input[name=rider_id]"), riderID),
-		chromedp.SendKeys(chromedp.CSS("input[name=code]"), riderCode),
-	))
+	p.fill("input[name=rider_id]", riderID)
+	p.fill("form[action$='/sign-in'] input[name=code]", riderCode)
 	p.tap("form[action$='/sign-in'] button")
-	p.wait("the cabinet's page", func(page string) bool { return strings.Contains(page, p.words["hand_back"]) })
+	p.wait("the cabinet's page", func(page string) bool { return strings.Contains(page, p.words["history"]) })
 	p.look("cabinet")
-	p.tap("form[action$='/swaps'] button.go")
+}
 
-	taken := ""
-	deposited, done := false, false
-	for !done {
-		said, slot := p.next()
-		if said == p.words["step.deposit"] && !deposited {
-			deposited = true
-			p.look("deposit")
+// swapButton is the one thing to do on a cabinet's page.
+const swapButton = "form[action$='/swaps'] button.go"
+
+// follow asks, and does what the page says with the rider's hands, until it says
+// how the swap ended: put is the battery to put in, and what is to be taken back
+// is left where it is if leave is set. The key of the end's text is returned.
+func (p *phonePage) follow(s *stage, c *cabinet, riderID, put string, leave bool, ask func()) string {
+	p.t.Helper()
+	ask()
+	doors := map[string]bool{"step.deposit": true, "step.dispense": true, "step.return": true}
+	acted := map[string]bool{}
+	for {
+		key, slot := p.next()
+		switch {
+		case strings.HasPrefix(key, "outcome."):
+			p.look(strings.TrimPrefix(key, "outcome."))
+			return key
+		case key == "reason.busy": // no door is known to be closed before it has been so for two seconds
+			p.toCabinet(c)
+			ask()
+		case key == "reason.presence_required": // the button was not noticed yet
+			p.tap(swapButton)
+		case doors[key] && !acted[key]:
+			acted[key] = true
+			p.look(strings.TrimPrefix(key, "step."))
 			require.Equal(p.t, slot, s.openDoor(c, 1), "the page names another door than the one that opens")
-			require.NoError(p.t, s.world.Insert(s.now(), riderID, c.id, slot, own, true))
-			require.NoError(p.t, s.world.CloseDoor(s.now(), riderID, c.id, slot))
+			s.handsAt(c, riderID, key, slot, put, leave)
 		}
-		if said == p.words["step.dispense"] && taken == "" {
-			p.look("dispense")
-			require.Equal(p.t, slot, s.openDoor(c, 1), "the page names another door than the one that opens")
-			var err error
-			taken, err = s.world.Take(s.now(), riderID, c.id, slot)
-			require.NoError(p.t, err)
-			require.NoError(p.t, s.world.CloseDoor(s.now(), riderID, c.id, slot))
-		}
-		if said == p.words["reason.busy"] { // no door is known to be closed before it has been so for two seconds
-			p.tap("a.button")
-			p.wait("the cabinet's page", func(page string) bool { return strings.Contains(page, p.words["hand_back"]) })
-			p.tap("form[action$='/swaps'] button.go")
-		}
-		done = said == p.words["outcome.swapped"]
 	}
-	p.look("done")
-	require.True(p.t, deposited)
-	require.NotEmpty(p.t, taken)
-	require.Equal(p.t, []string{taken}, s.world.Hands(riderID))
-	require.Contains(p.t, p.text(), strings.ReplaceAll(p.words["month"], "{count}", "1"))
-	books := s.audited().of(p.t, riderID)
-	require.Equal(p.t, 1, books.Counted)
-	require.Equal(p.t, []string{taken}, books.Batteries)
+}
+
+// toCabinet goes back to the cabinet's page.
+func (p *phonePage) toCabinet(c *cabinet) {
+	p.t.Helper()
+	p.tap("a.button[href='/c/" + c.id + "']")
+	p.wait("the cabinet's page", func(page string) bool { return strings.Contains(page, p.words["history"]) })
+}
+
+// handsAt do at a door what its step asks for.
+func (s *stage) handsAt(c *cabinet, riderID, step string, slot int, put string, leave bool) {
+	s.t.Helper()
+	switch {
+	case step == "step.deposit":
+		require.NoError(s.t, s.world.Insert(s.now(), riderID, c.id, slot, put, true))
+	case step == "step.dispense", step == "step.return" && !leave:
+		_, err := s.world.Take(s.now(), riderID, c.id, slot)
+		require.NoError(s.t, err)
+	}
+	require.NoError(s.t, s.world.CloseDoor(s.now(), riderID, c.id, slot))
 }
 
 func (p *phonePage) open(path string) {
 	p.t.Helper()
-	require.NoError(p.t, chromedp.Do(p.ctx, chromedp.Navigate(p.replica.url+path)))
+	require.NoError(p.t, chromedp.Do(p.ctx, chromedp.Navigate(p.url+path)))
 }
 
-// tap presses a button, as a finger does.
+// tap presses a button, as a finger does, or the keys of a keyboard.
 func (p *phonePage) tap(selector string) {
 	p.t.Helper()
+	if p.kind.keyboard {
+		p.tabTo(selector)
+		require.NoError(p.t, chromedp.Do(p.ctx, chromedp.KeyEvent("\r")))
+		return
+	}
 	require.NoError(p.t, chromedp.Do(p.ctx, chromedp.Click(chromedp.CSS(selector))))
+}
+
+// fill types into a field.
+func (p *phonePage) fill(selector, text string) {
+	p.t.Helper()
+	if p.kind.keyboard {
+		p.tabTo(selector)
+		require.NoError(p.t, chromedp.Do(p.ctx, chromedp.KeyEvent(text)))
+		return
+	}
+	require.NoError(p.t, chromedp.Do(p.ctx, chromedp.SendKeys(chromedp.CSS(selector), text)))
+}
+
+// maxTabs is more than any page has places for the keyboard.
+const maxTabs = 30
+
+// tabTo presses tab until something has the keyboard.
+func (p *phonePage) tabTo(selector string) {
+	p.t.Helper()
+	for range maxTabs {
+		require.NoError(p.t, chromedp.Do(p.ctx, chromedp.KeyEvent("\t")))
+		there, err := chromedp.Run(p.ctx, chromedp.Evaluate[bool](fmt.Sprintf("document.activeElement.matches(%q)", selector)))
+		if err == nil && there {
+			return
+		}
+	}
+	p.t.Fatalf("the keyboard does not get to %s", selector)
 }
 
 // text is what the page says now; "" while it changes.
@@ -200,14 +234,15 @@ func (p *phonePage) wait(what string, is func(page string) bool) {
 	}
 }
 
-// next is the next step or outcome that the page shows, and the number in huge
-// digits.
-func (p *phonePage) next() (said string, slot int) {
+// next is the key of the step, outcome or refusal that the page shows, and the
+// number in huge digits.
+func (p *phonePage) next() (key string, slot int) {
 	p.t.Helper()
 	p.wait("what to do next", func(page string) bool {
-		for key, text := range p.words {
-			if (strings.HasPrefix(key, "step.") || strings.HasPrefix(key, "outcome.") || key == "reason.busy") && strings.Contains(page, text) {
-				said = text
+		key, slot = "", 0
+		for k, text := range p.words {
+			if (strings.HasPrefix(k, "step.") || strings.HasPrefix(k, "outcome.") || k == "reason.busy" || k == "reason.presence_required") && strings.Contains(page, text) {
+				key = k
 				break
 			}
 		}
@@ -217,9 +252,9 @@ func (p *phonePage) next() (said string, slot int) {
 				break
 			}
 		}
-		return said != ""
+		return key != ""
 	})
-	return said, slot
+	return key, slot
 }
 
 // look takes a picture, and measures what stands on the page.
@@ -236,14 +271,14 @@ func (p *phonePage) look(name string) {
 		const digits = document.querySelector(".slot");
 		return {
 			Width: document.documentElement.scrollWidth,
-			Targets: [...document.querySelectorAll("button, a, input:not([type=hidden])")].map(size),
+			Targets: [...document.querySelectorAll("button, a, input:not([type=hidden]):not([type=checkbox]), textarea")].map(size),
 			Digits: digits ? Math.round(parseFloat(getComputedStyle(digits).fontSize)) : 0,
 			Foreign: performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith(location.origin)),
 			Language: document.documentElement.lang,
 		};
 	})()`))
 	require.NoError(p.t, err)
-	require.LessOrEqual(p.t, measured.Width, phoneWidth, "%s must be scrolled sideways", name)
+	require.LessOrEqual(p.t, measured.Width, p.kind.width, "%s must be scrolled sideways", name)
 	for _, height := range measured.Targets {
 		require.GreaterOrEqual(p.t, height, minTarget, "%s has a target too small for a finger", name)
 	}
@@ -251,7 +286,7 @@ func (p *phonePage) look(name string) {
 		require.GreaterOrEqual(p.t, measured.Digits, minDigits, "the slot's number on %s", name)
 	}
 	require.Empty(p.t, measured.Foreign, "%s loads from elsewhere", name)
-	require.True(p.t, strings.HasPrefix(measured.Language, p.lang), "%s is in %s", name, measured.Language)
+	require.True(p.t, strings.HasPrefix(measured.Language, p.kind.language), "%s is in %s", name, measured.Language)
 }
 
 // pageMeasures are what the browser says of a page, in CSS px.

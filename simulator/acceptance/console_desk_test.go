@@ -22,6 +22,8 @@ import (
 // desk is a tab of the console with a memory of its own, and who sits there.
 type desk struct {
 	*phonePage
+	replica *replica
+	script  bool
 	stage   *stage
 	cabinet *cabinet
 	news    *news
@@ -37,7 +39,9 @@ func newDesk(browser context.Context, t *testing.T, r *replica, language string,
 	t.Helper()
 	root, err := moduleRoot()
 	require.NoError(t, err)
-	d := &desk{phonePage: &phonePage{t: t, replica: r, lang: language, words: map[string]string{}}, width: width}
+	d := &desk{replica: r, width: width, phonePage: &phonePage{
+		t: t, url: r.url, kind: phoneKind{language: language, width: width, height: height}, words: map[string]string{},
+	}}
 	for _, name := range []string{language, "staff." + language} {
 		b, err := os.ReadFile(filepath.Join(root, "backend", "internal", "web", "locales", name+".json"))
 		require.NoError(t, err)
@@ -88,7 +92,7 @@ func (d *desk) newAccount(login string) {
 
 // signIn signs in: with a wrong code, which is told, and with the right one.
 func (d *desk) signIn() {
-	d.open("/staff/cabinets?lang=" + d.lang)
+	d.open("/staff/cabinets?lang=" + d.kind.language)
 	d.says(d.words["field.password"])
 	d.see("sign-in")
 	give := func(code string) {
@@ -170,8 +174,8 @@ func (d *desk) see(name string) {
 	}
 	find(m.Width > d.width, "must be scrolled sideways: %d px", m.Width)
 	find(len(m.Foreign) > 0, "loads from elsewhere: %q", m.Foreign)
-	find(!strings.HasPrefix(m.Language, d.lang), "is in %s", m.Language)
-	other := regexp.MustCompile(map[string]string{"zh": `[a-z]{2,} [a-z]{2,} [a-z]{2,}`, "en": `\p{Han}`}[d.lang])
+	find(!strings.HasPrefix(m.Language, d.kind.language), "is in %s", m.Language)
+	other := regexp.MustCompile(map[string]string{"zh": `[a-z]{2,} [a-z]{2,} [a-z]{2,}`, "en": `\p{Han}`}[d.kind.language])
 	for _, text := range m.Texts {
 		find(other.MatchString(text), "is in two languages: %q", text)
 		find(strings.Contains(text, "%!") || strings.Contains(text, "<nil>"), "was not made to be read: %q", text)

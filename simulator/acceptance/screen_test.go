@@ -56,7 +56,7 @@ func TestTheCabinetsScreen(t *testing.T) {
 	c.startBoards()
 	c.startAgent()
 	c.heard(4)
-	k := openKiosk(t, c)
+	k := openKiosk(openBrowser(t, screenWidth, screenHeight), t, c)
 	k.wait("ready, with a QR code", "满电电池", `class="qr"`)
 	k.look("ready")
 
@@ -193,10 +193,12 @@ type kiosk struct {
 	n     int
 }
 
-func openKiosk(t *testing.T, c *cabinet) *kiosk {
+func openKiosk(ctx context.Context, t *testing.T, c *cabinet) *kiosk {
 	t.Helper()
-	k := &kiosk{t: t, shots: screenshots(t, "screen")}
-	k.ctx = openBrowser(t, screenWidth, screenHeight)
+	k := &kiosk{t: t, shots: screenshots(t, "screen-"+c.id)}
+	var closeTab context.CancelFunc
+	k.ctx, closeTab = chromedp.NewContext(ctx)
+	t.Cleanup(closeTab)
 	require.NoError(t, chromedp.Do(k.ctx, chromedp.EmulateViewport(screenWidth, screenHeight)))
 	require.NoError(t, chromedp.Do(k.ctx, chromedp.Navigate(c.screen+"/")))
 	return k

@@ -80,7 +80,7 @@ func rows() []row {
 				"firmware-agent/internal/bus", "firmware-agent/internal/cabinet", "firmware-agent/internal/driver/...", "protocol/...",
 			},
 		},
-		{packages: []string{"firmware-agent/internal/screen"}, allowed: []string{"protocol", qrCode}},
+		{packages: []string{"firmware-agent/internal/screen"}, allowed: []string{"protocol", qrCode}, inTests: []string{browser}},
 		{
 			packages: []string{"firmware-agent/internal/cabinet"},
 			allowed: []string{

@@ -50,21 +50,33 @@ func (s *Screen) whole(p *page) {
 func (s *Screen) live(p *page) {
 	sc, g := s.o.Scene(), s.guides.look()
 	what := sc.shows(s.o.Now(), s.o.Online())
-	p.add(`<main class="{}">`, string(what))
+	tone := string(what)
+	if what == showEnd && good(sc.Outcome) {
+		tone = "done"
+	}
+	p.add(`<main class="{}">`, tone)
 	switch what {
 	case showStep:
 		s.step(p, sc)
 	case showEnd:
-		p.add(`<p class="icon">{}</p>`, icon(sc.Outcome))
+		less := ""
+		if sc.Reason != "" {
+			less = " less" // there is more to read
+		}
+		p.add(`<p class="icon{}">{}</p>`, less, icon(sc.Outcome))
 		s.both(p, "h1", "say", "outcome."+string(sc.Outcome))
 		s.why(p, sc.Reason)
 	case showReady:
-		s.ready(p, sc, g)
+		if sc.Charged == 0 {
+			s.none(p, g)
+		} else {
+			s.ready(p, sc, g)
+		}
 	default:
-		p.WriteString(`<p class="icon">⚠</p>`)
+		p.WriteString(`<p class="icon less">⚠</p>`)
 		s.both(p, "h1", "say", string(what))
 	}
-	if what == showOut || what == showOffline || what == showAlarm || what == showReady && sc.Charged == 0 {
+	if what == showOut || what == showOffline || what == showAlarm {
 		s.nearest(p, g)
 	}
 	p.add(`</main><footer><span>{}</span>`, s.o.CabinetID)
@@ -74,14 +86,18 @@ func (s *Screen) live(p *page) {
 	p.WriteString(`</footer>`)
 }
 
-// step tells the rider of the open swap what to do.
+// step tells the rider of the open swap what to do: the number stands in the
+// colour of what is to be done, as on the rider's phone.
 func (s *Screen) step(p *page, sc Scene) {
-	if sc.Slot != 0 {
-		p.add(`<p class="slot">{}</p>`, sc.Slot)
-	} else {
+	arrow := map[string]string{"deposit": "⬇", "reopen": "⬇", "dispense": "⬆", "return": "⬆", "settle": "⚠"}[sc.Step]
+	if sc.Slot == 0 {
 		p.WriteString(`<p class="icon">•••</p>`)
+		s.both(p, "h1", "say", "step."+sc.Step)
+	} else {
+		p.add(`<div class="two"><div class="panel {}"><p class="arrow">{}</p><p class="slot">{}</p></div><div>`, sc.Step, arrow, sc.Slot)
+		s.both(p, "h1", "say", "step."+sc.Step)
+		p.WriteString(`</div></div>`)
 	}
-	s.both(p, "h1", "say", "step."+sc.Step)
 	if sc.Soc != nil {
 		p.add(`<p class="soc">{} %</p>`, *sc.Soc)
 	}
@@ -99,18 +115,29 @@ func (s *Screen) ready(p *page, sc Scene, g protocol.Guide) {
 	code := s.o.Codes.Current()
 	p.WriteString(`<div class="two">`)
 	if g.PageURL != "" && code != "" {
-		drawQR(p, g.PageURL+"#"+code)
+		drawQR(p, g.PageURL+"#"+code, "qr")
 	}
-	p.add(`<div><h1 class="number">{}</h1><dl><div><dt>`, s.o.CabinetID)
+	p.WriteString(`<div>`)
+	s.both(p, "h1", "say", "scan")
+	p.WriteString(`<dl><div><dt>`)
 	s.both(p, "span", "", "charged")
 	p.add(`</dt><dd>{}</dd></div><div><dt>`, sc.Charged)
 	s.both(p, "span", "", "empty")
 	p.add(`</dt><dd>{}</dd></div></dl>`, sc.Empty)
-	if sc.Charged == 0 {
-		s.both(p, "p", "why", "none_charged")
-	}
-	s.both(p, "p", "", "code")
+	s.both(p, "p", "label", "code")
 	p.add(`<p class="code" id="code">{}</p></div></div>`, code)
+}
+
+// none sends people elsewhere; who only hands a battery back can still scan.
+func (s *Screen) none(p *page, g protocol.Guide) {
+	s.both(p, "h1", "say", "none_charged")
+	p.WriteString(`<div class="two">`)
+	if code := s.o.Codes.Current(); g.PageURL != "" && code != "" {
+		drawQR(p, g.PageURL+"#"+code, "qr less")
+	}
+	p.WriteString(`<div>`)
+	s.nearest(p, g)
+	p.WriteString(`</div></div>`)
 }
 
 func (s *Screen) nearest(p *page, g protocol.Guide) {
@@ -133,9 +160,14 @@ func distance(metres int) string {
 	return fmt.Sprintf("%.1f km", float64(metres)/1000)
 }
 
+// good reports whether a swap ended as its rider wanted.
+func good(o protocol.Outcome) bool {
+	return o.Counts() || o == protocol.OutcomeIssued || o == protocol.OutcomeHandedBack
+}
+
 func icon(o protocol.Outcome) string {
 	switch {
-	case o.Counts() || o == protocol.OutcomeIssued || o == protocol.OutcomeHandedBack:
+	case good(o):
 		return "✔"
 	case o == protocol.OutcomeReview:
 		return "☎"
@@ -148,13 +180,13 @@ func icon(o protocol.Outcome) string {
 const quietZone = 4
 
 // drawQR draws a QR code as a picture of paths.
-func drawQR(p *page, text string) {
+func drawQR(p *page, text, class string) {
 	code, err := qr.Encode(text, qr.M, qr.Auto)
 	if err != nil {
 		return // the code to type is there still
 	}
 	n := code.Bounds().Dx()
-	fmt.Fprintf(p, `<svg class="qr" viewBox="0 0 %d %d" role="img" aria-label="QR"><path d="`, n+2*quietZone, n+2*quietZone)
+	fmt.Fprintf(p, `<svg class="%s" viewBox="0 0 %d %d" role="img" aria-label="QR"><path d="`, class, n+2*quietZone, n+2*quietZone)
 	for y := range n {
 		for x := range n {
 			if r, _, _, _ := code.At(x, y).RGBA(); r == 0 {
