@@ -29,6 +29,7 @@ const (
 	minDigits   = 96.0 // CSS px, of a slot's number
 	minContrast = 7.0
 	maxRequests = 3
+	maxBytes    = 30 << 10
 )
 
 // tab is a browser with the size of a phone and a rider's session.
@@ -84,6 +85,7 @@ type measures struct {
 	Unnamed  []string // controls without a name
 	Digits   float64
 	Requests int
+	Bytes    int // of the page, its style and its script, as they came over the line
 	Foreign  []string
 	Lang     string
 	Roles    int
@@ -114,6 +116,7 @@ const measure = `((minTarget, minContrast) => {
 		Cut: shown.filter(e => words(e) && e.clientWidth && e.scrollWidth > e.clientWidth + 1).map(e => e.outerHTML),
 		Digits: digits ? parseFloat(getComputedStyle(digits).fontSize) : 0,
 		Requests: 1 + performance.getEntriesByType("resource").filter(e => ["script", "link", "css", "img"].includes(e.initiatorType)).length,
+		Bytes: [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource").filter(e => e.initiatorType === "script")].reduce((n, e) => n + e.encodedBodySize, 0),
 		Foreign: loaded.filter(n => !n.startsWith(location.origin)),
 		Lang: document.documentElement.lang,
 		Roles: document.querySelectorAll("[role=status], [role=alert], h1").length,
@@ -325,6 +328,7 @@ func (b *tab) shows(st state, lang string, width float64) {
 	require.Empty(b.t, m.Unnamed, "%s: a control without a name", st.name)
 	require.Empty(b.t, m.Foreign, "%s loads from elsewhere", st.name)
 	require.LessOrEqual(b.t, m.Requests, maxRequests, "%s", st.name) // what follows a swap, live, is not part of the page
+	require.LessOrEqual(b.t, m.Bytes, maxBytes, "%s", st.name)
 	require.True(b.t, strings.HasPrefix(m.Lang, lang), "%s", st.name)
 	require.Positive(b.t, m.Roles, "%s says nothing to who cannot see", st.name)
 	if st.digits {

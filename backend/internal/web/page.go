@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"strings"
 	"time"
 
 	"batteryswap/backend/internal/staff"
@@ -220,7 +222,7 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name s
 	h := rw.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", w.pages.policy)
-	h.Set("Vary", "Accept-Language, Cookie")
+	h.Set("Vary", "Accept-Language, Accept-Encoding, Cookie")
 	if asked := r.URL.Query().Get("lang"); asked == lang {
 		http.SetCookie(rw, &http.Cookie{
 			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(sessionLife.Seconds()),
@@ -230,8 +232,26 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name s
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
 		h.Set("Retry-After", retryAfter)
 	}
+	body := pack(r, h, b.Bytes())
 	rw.WriteHeader(status)
-	_, _ = rw.Write(b.Bytes()) // the phone is gone: nobody to tell
+	_, _ = rw.Write(body) // the phone is gone: nobody to tell
+}
+
+// worthPacking is about what fits into one packet anyway, in bytes.
+const worthPacking = 1400
+
+// pack compresses an answer for who can read it. Nothing on these pages is both
+// secret and the same from page to page, so its length gives nothing away.
+func pack(r *http.Request, h http.Header, body []byte) []byte {
+	if len(body) < worthPacking || !strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		return body
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, _ = z.Write(body) // a buffer takes everything
+	_ = z.Close()
+	h.Set("Content-Encoding", "gzip")
+	return b.Bytes()
 }
 
 // hotline is whom the riders of a page's cabinet call.

@@ -23,10 +23,11 @@ func (w *Web) registerPages(mux *http.ServeMux) {
 	w.handle(mux, "GET /c/{cabinet_id}/history", riders(), w.pageHistory)
 	w.registerReport(mux)
 	w.handle(mux, "GET /nearby", anybody(), w.pageNearby)
-	w.handle(mux, "GET /static/live.js", anybody(), func(rw http.ResponseWriter, _ *http.Request) {
+	w.handle(mux, "GET /static/live.js", anybody(), func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 		rw.Header().Set("Cache-Control", "public, max-age=300")
-		_, _ = rw.Write(w.pages.script) // the phone is gone: nobody to tell
+		rw.Header().Set("Vary", "Accept-Encoding")
+		_, _ = rw.Write(pack(r, rw.Header(), w.pages.script)) // the phone is gone: nobody to tell
 	})
 	w.handle(mux, "GET /favicon.ico", anybody(), func(rw http.ResponseWriter, _ *http.Request) {
 		rw.Header().Set("Cache-Control", "public, max-age=86400")
