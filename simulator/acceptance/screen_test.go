@@ -80,7 +80,7 @@ func TestTheCabinetsScreen(t *testing.T) {
 	k.wait("the end", "换电完成")
 	k.look("done")
 	require.NotEmpty(t, granted)
-	k.wait("ready again", `id="code"`)
+	k.wait("ready again", `class="qr"`)
 
 	set := func(change func(*world.CabinetSensors)) {
 		require.NoError(t, s.world.SetCabinet(s.now(), c.id, change))
@@ -89,7 +89,7 @@ func TestTheCabinetsScreen(t *testing.T) {
 	k.wait("maintenance", "工作人员正在维护", "Staff are working here")
 	k.look("maintenance")
 	set(func(cs *world.CabinetSensors) { cs.MaintenanceKey = false })
-	k.wait("ready again", `id="code"`)
+	k.wait("ready again", `class="qr"`)
 
 	s.broker.Stop()
 	k.wait("offline, with the nearest cabinets", "没有联网", "not online", other.id, "445 m", "0571-5555-0100")
@@ -101,7 +101,7 @@ func TestTheCabinetsScreen(t *testing.T) {
 	require.NoError(t, c.Start())
 	k.wait("offline still, with what was kept over the restart", "没有联网", other.id)
 	require.NoError(t, s.broker.Start())
-	k.wait("ready by itself", `id="code"`)
+	k.wait("ready by itself", `class="qr"`)
 	set(func(cs *world.CabinetSensors) { cs.EmergencyStop = true })
 	k.wait("the alarm", "安全报警", "Safety alarm")
 	k.look("alarm")

@@ -146,7 +146,7 @@ func TestPageAndScreenTellTheTruth(t *testing.T) {
 	for _, r := range []*truth{powerless, alone} {
 		r.shows("the end", "outcome.swapped", "!unknown")
 		r.look("done")
-		r.screen.wait("ready", `id="code"`)
+		r.screen.wait("ready", `class="qr"`)
 	}
 	books := s.audited()
 	for _, r := range []*truth{powerless, alone} {

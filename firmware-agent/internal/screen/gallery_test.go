@@ -41,7 +41,7 @@ func scenes(t *testing.T) map[string]Scene {
 		all["step-"+st] = sc
 	}
 	for _, o := range declared(t, "../../../protocol", "Outcome") {
-		all["outcome-"+o] = Scene{Outcome: protocol.Outcome(o), EndedAt: time.Hour}
+		all["outcome-"+o] = Scene{Outcome: protocol.Outcome(o), EndedAt: time.Hour, Charged: 3}
 	}
 	for _, r := range protocol.Reasons() {
 		all["reason-"+string(r)] = Scene{Outcome: protocol.OutcomeDepositedOwed, Reason: r, EndedAt: time.Hour} // the longest text

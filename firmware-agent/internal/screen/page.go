@@ -80,6 +80,10 @@ func (s *Screen) live(p *page) {
 		s.nearest(p, g)
 	}
 	p.add(`</main><footer><span>{}</span>`, s.o.CabinetID)
+	if code := s.o.Codes.Current(); what == showEnd && s.o.Online() && sc.Out == "" && sc.Charged > 0 && code != "" {
+		// Who is owed a battery by this very swap need not wait until it is read.
+		p.add(`<span><span lang="zh">{}</span> <b id="code">{}</b></span>`, s.texts["zh"]["code"], code)
+	}
 	if g.Hotline != "" {
 		p.add(`<span>☎ {}</span>`, g.Hotline)
 	}

@@ -123,6 +123,8 @@ func TestEachPage(t *testing.T) {
 		"out":                 {Scene{Out: protocol.ReasonOutOfService}, true, []string{"out_of_service"}, true, false},
 		"offline":             {Scene{Charged: 3}, true, []string{"offline"}, true, false},
 		"done":                {Scene{Outcome: protocol.OutcomeSwapped, EndedAt: time.Hour - endShown + 1}, false, []string{"outcome.swapped"}, false, false},
+		"owed, at once":       {Scene{Charged: 1, Outcome: protocol.OutcomeDepositedOwed, EndedAt: time.Hour - endShown}, false, []string{"outcome.deposited_owed"}, false, true},
+		"owed, offline":       {Scene{Charged: 1, Outcome: protocol.OutcomeDepositedOwed, EndedAt: time.Hour - endShown}, true, []string{"outcome.deposited_owed"}, false, false},
 		"done long ago":       {Scene{Charged: 1, Outcome: protocol.OutcomeSwapped, EndedAt: time.Hour - endShown}, false, []string{"charged"}, false, true},
 		"review, with reason": {Scene{Outcome: protocol.OutcomeReview, Reason: protocol.ReasonHeldBattery, EndedAt: time.Hour - endShown}, true, []string{"outcome.review", "reason.held_battery"}, false, false},
 	} {
@@ -136,7 +138,7 @@ func TestEachPage(t *testing.T) {
 			}
 			require.Equal(t, c.nearest, strings.Contains(body, "hb-0002"), "the nearest cabinets")
 			require.Equal(t, c.code, strings.Contains(body, `id="code"`), "a code is shown where it can be used")
-			require.Equal(t, c.code || name == "none charged", strings.Contains(body, "<svg"), "the same as a picture")
+			require.Equal(t, strings.Contains(body, `class="code"`) || name == "none charged", strings.Contains(body, "<svg"), "the same as a picture")
 			require.Equal(t, c.scene.Slot != 0 && !c.scene.Alarm, strings.Contains(body, fmt.Sprintf(`<p class="slot">%d</p>`, c.scene.Slot)))
 			require.NotContains(t, body, "<b>Hubin", "what the backend says is text")
 			require.Contains(t, body, "0571-1234")
