@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -103,6 +104,7 @@ type page struct {
 	Hotline   string // whom to call
 	Wait      *wait  // at a busy cabinet
 
+	OtherLang string // the same page in the other language
 	FaultPath string // where a fault is reported
 	Fault     staff.Fault
 	Reported  int64 // number of the report that was sent
@@ -210,6 +212,7 @@ func (p page) Tone() string {
 func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name string, p page) {
 	lang := language(r)
 	p.Hotline = w.hotline(r.Context(), p)
+	p.OtherLang = otherLanguage(r, lang, p.CabinetID)
 	if p.CabinetID != "" {
 		p.FaultPath = faultPath(p.CabinetID, p.Swap)
 	}
@@ -235,6 +238,24 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name s
 	body := pack(r, h, b.Bytes())
 	rw.WriteHeader(status)
 	_, _ = rw.Write(body) // the phone is gone: nobody to tell
+}
+
+// otherLanguage is where a page is shown in the other language. What answers a
+// form cannot be asked for once more: there it is the cabinet's page.
+func otherLanguage(r *http.Request, lang string, cabinet protocol.CabinetID) string {
+	q, path := r.URL.Query(), ""
+	if r.Method != http.MethodGet {
+		q, path = url.Values{}, "/"
+		if cabinet != "" {
+			path = "/c/" + string(cabinet)
+		}
+	}
+	for _, l := range languages {
+		if l != lang {
+			q.Set("lang", l)
+		}
+	}
+	return path + "?" + q.Encode()
 }
 
 // worthPacking is about what fits into one packet anyway, in bytes.

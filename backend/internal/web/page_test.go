@@ -124,11 +124,12 @@ func TestPageWithoutJavaScript(t *testing.T) {
 			require.Contains(t, p.html, "31")
 
 			s.books.change(func(v *swap.View) {
-				v.State, v.Step, v.Slot, v.Outcome = swap.StateClosed, swap.StepClosed, 0, protocol.OutcomeSwapped
+				v.State, v.Step, v.Slot, v.Outcome, v.Reason = swap.StateClosed, swap.StepClosed, 0, protocol.OutcomeSwapped, protocol.ReasonPowerCut
 			})
 			p.open("/c/hb-0001/swaps/" + string(swapA))
 			require.Contains(t, p.html, c.done)
 			require.Contains(t, p.html, c.month)
+			require.NotContains(t, p.html, `<p class="note">`, "who is done need not do anything about a cut")
 			require.NotContains(t, p.html, "refresh")
 			require.NotContains(t, p.html, "<script")
 			p.open("/c/hb-0001/swaps/" + string(swapA) + "/live")
@@ -140,6 +141,19 @@ func TestPageWithoutJavaScript(t *testing.T) {
 			require.Contains(t, p.html, c.signIn)
 		})
 	}
+}
+
+// TestTheOtherLanguageIsTheSamePage: what was filled in stays, and a page that
+// answered a form, which nobody can ask for again, leads back to its cabinet.
+func TestTheOtherLanguageIsTheSamePage(t *testing.T) {
+	s := newSite(t).placed()
+	p := newPhone(t, s)
+	p.open("/nearby?from=hb-0001&lang=en")
+	require.Contains(t, unescape(p.html), `href="?from=hb-0001&lang=zh"`)
+	p.signIn(home, riderA)
+	s.refuse(swap.Refusal{Reason: protocol.ReasonBusy})
+	p.submit("/swaps")
+	require.Contains(t, p.html, `<a href="/c/hb-0001?lang=zh"`)
 }
 
 func TestDoubleTapCarriesOneKey(t *testing.T) {

@@ -32,11 +32,14 @@ func scenes(t *testing.T) map[string]Scene {
 		"ready": {Charged: 7, Empty: 12}, "ready-none": {Empty: 3}, "offline": {Charged: 3}, "maintenance": {Maintenance: true},
 		"alarm": {Alarm: true}, "out-of-service": {Out: protocol.ReasonOutOfService},
 	}
-	soc := 100
+	soc := 31
 	for _, st := range declared(t, "../cabinet", "Step") {
 		sc := Scene{Step: st, Slot: 48}
-		if st == "granted" || st == "verify" {
-			sc.Slot, sc.Soc = 0, &soc
+		switch st {
+		case "granted", "verify":
+			sc.Slot = 0
+		case "dispense", "return":
+			sc.Soc = &soc
 		}
 		all["step-"+st] = sc
 	}

@@ -60,12 +60,14 @@ func (s *Screen) live(p *page) {
 		s.step(p, sc)
 	case showEnd:
 		less := ""
-		if sc.Reason != "" {
+		if sc.Reason != "" && !good(sc.Outcome) {
 			less = " less" // there is more to read
 		}
 		p.add(`<p class="icon{}">{}</p>`, less, icon(sc.Outcome))
 		s.both(p, "h1", "say", "outcome."+string(sc.Outcome))
-		s.why(p, sc.Reason)
+		if !good(sc.Outcome) {
+			s.why(p, sc.Reason)
+		}
 	case showReady:
 		if sc.Charged == 0 {
 			s.none(p, g)
@@ -103,7 +105,11 @@ func (s *Screen) step(p *page, sc Scene) {
 		p.WriteString(`</div></div>`)
 	}
 	if sc.Soc != nil {
-		p.add(`<p class="soc">{} %</p>`, *sc.Soc)
+		p.WriteString(`<p class="soc">`)
+		for _, lang := range languages {
+			p.add(`<span lang="{}">{} {} %</span>`, lang, s.texts[lang]["in"], *sc.Soc)
+		}
+		p.WriteString(`</p>`)
 	}
 }
 

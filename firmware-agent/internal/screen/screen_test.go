@@ -126,6 +126,7 @@ func TestEachPage(t *testing.T) {
 		"owed, at once":       {Scene{Charged: 1, Outcome: protocol.OutcomeDepositedOwed, EndedAt: time.Hour - endShown}, false, []string{"outcome.deposited_owed"}, false, true},
 		"owed, offline":       {Scene{Charged: 1, Outcome: protocol.OutcomeDepositedOwed, EndedAt: time.Hour - endShown}, true, []string{"outcome.deposited_owed"}, false, false},
 		"done long ago":       {Scene{Charged: 1, Outcome: protocol.OutcomeSwapped, EndedAt: time.Hour - endShown}, false, []string{"charged"}, false, true},
+		"done, after a cut":   {Scene{Charged: 1, Outcome: protocol.OutcomeSwapped, Reason: protocol.ReasonPowerCut, EndedAt: time.Hour}, false, []string{"outcome.swapped"}, false, true},
 		"review, with reason": {Scene{Outcome: protocol.OutcomeReview, Reason: protocol.ReasonHeldBattery, EndedAt: time.Hour - endShown}, true, []string{"outcome.review", "reason.held_battery"}, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -140,6 +141,7 @@ func TestEachPage(t *testing.T) {
 			require.Equal(t, c.code, strings.Contains(body, `id="code"`), "a code is shown where it can be used")
 			require.Equal(t, strings.Contains(body, `class="code"`) || name == "none charged", strings.Contains(body, "<svg"), "the same as a picture")
 			require.Equal(t, c.scene.Slot != 0 && !c.scene.Alarm, strings.Contains(body, fmt.Sprintf(`<p class="slot">%d</p>`, c.scene.Slot)))
+			require.NotContains(t, body, s.texts["en"]["reason.power_cut"], "who is done need not do it again")
 			require.NotContains(t, body, "<b>Hubin", "what the backend says is text")
 			require.Contains(t, body, "0571-1234")
 		})
