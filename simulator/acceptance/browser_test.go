@@ -113,7 +113,7 @@ func (p *phonePage) signIn(c *cabinet, riderID string) {
 }
 
 // swapButton is the one thing to do on a cabinet's page.
-const swapButton = "form[action$='/swaps'] button.go"
+const swapButton = "form[action$='/swaps']:not(:has([name=hand_back])) button"
 
 // follow asks, and does what the page says with the rider's hands, until it says
 // how the swap ended: put is the battery to put in, and what is to be taken back
