@@ -37,7 +37,7 @@ type phoneKind struct {
 
 // screenshots is the folder for a test's pictures: in SCREENSHOTS, to be looked
 // at, or one that goes away.
-func screenshots(t *testing.T, name string) string {
+func screenshots(t testing.TB, name string) string {
 	t.Helper()
 	if dir := os.Getenv("SCREENSHOTS"); dir != "" {
 		dir = filepath.Join(dir, name)
@@ -49,7 +49,7 @@ func screenshots(t *testing.T, name string) string {
 
 // phonePage is a browser's tab with the rider's page.
 type phonePage struct {
-	t     *testing.T
+	t     testing.TB
 	ctx   context.Context //nolint:containedctx // it is the tab
 	kind  phoneKind
 	url   string            // where the backend is
@@ -60,7 +60,7 @@ type phonePage struct {
 
 // openPhone opens a tab of a phone's size, with a memory of its own, in a running
 // browser.
-func openPhone(ctx context.Context, t *testing.T, url string, kind phoneKind) *phonePage {
+func openPhone(ctx context.Context, t testing.TB, url string, kind phoneKind) *phonePage {
 	t.Helper()
 	root, err := moduleRoot()
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func openPhone(ctx context.Context, t *testing.T, url string, kind phoneKind) *p
 const browserBound = 8 * time.Minute
 
 // openBrowser starts a browser with an empty memory; the context is its tab.
-func openBrowser(t *testing.T, width, height int) context.Context {
+func openBrowser(t testing.TB, width, height int) context.Context {
 	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, //nolint:gocritic // a copy
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),

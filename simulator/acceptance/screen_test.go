@@ -173,7 +173,7 @@ func (s *stage) newOwedRider() string {
 }
 
 // screenCode reads the code as a person does.
-func screenCode(t *testing.T, c *cabinet) string {
+func screenCode(t testing.TB, c *cabinet) string {
 	t.Helper()
 	resp, err := http.Get(c.screen + "/")
 	require.NoError(t, err)
