@@ -14,6 +14,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"batteryswap/protocol"
 )
 
 // Measures of the phones that are served: the smallest, and a usual one.
@@ -159,6 +161,22 @@ func (s *stage) handsAt(c *cabinet, riderID, step string, slot int, put string, 
 	case step == "step.dispense", step == "step.return" && !leave:
 		_, err := s.world.Take(s.now(), riderID, c.id, slot)
 		require.NoError(s.t, err)
+	case leave: // a door that is shut again before anybody saw it open did not open
+		s.until("the open door is not seen", func() bool {
+			var v struct {
+				Inventory []struct {
+					Slot int
+					Door protocol.Door
+				}
+			}
+			seen := false
+			if s.replicas[0].get("/api/v1/cabinets/"+c.id, &v) {
+				for _, one := range v.Inventory {
+					seen = seen || one.Slot == slot && one.Door == protocol.DoorOpen
+				}
+			}
+			return seen
+		})
 	}
 	require.NoError(s.t, s.world.CloseDoor(s.now(), riderID, c.id, slot))
 }
