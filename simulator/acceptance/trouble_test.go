@@ -324,6 +324,7 @@ func TestHostileMessages(t *testing.T) {
 		s.until("the agent does not count what is "+hostile.why, func() bool {
 			return metric(t, c.metrics, "swap_rejected_total", labels) > before
 		})
+		s.until("the agent's log does not name what is "+hostile.why, func() bool { return said(c.Program, "refused", hostile.why) })
 	}
 	for _, e := range s.world.Events(0) {
 		require.NotEqual(t, world.Pulsed, e.Kind, "a hostile message opened a door: %+v", e)

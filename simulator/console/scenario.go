@@ -52,8 +52,8 @@ func Scenarios() []Scenario {
 			charging(step{toCharge, "fault frozen_board SLOT"})},
 		{"vanishing-port", "The serial adapter is pulled out for twenty seconds and comes back, twice.",
 			[]step{{10 * time.Second, "vanish"}, {20 * time.Second, "return"}, {30 * time.Second, "vanish"}, {20 * time.Second, "return"}}},
-		{"frost", "15 °C below zero outside: batteries that get colder than they may be charged are warmed first.",
-			[]step{{5 * time.Second, "weather -15 2"}, {0, "soc SLOT 20"}, {0, "soc NEXT 25"}}},
+		{"frost", "15 °C below zero outside, and a battery that came in at 5 below: it is warmed before it is charged.",
+			[]step{{5 * time.Second, "weather -15 2"}, {0, "heat SLOT -5"}, {0, "soc SLOT 20"}, {time.Minute, "heat SLOT 0"}}},
 		{"hot-day", "38 °C outside and 44 °C in the afternoon: charging makes it warmer than batteries may be charged.",
 			[]step{{5 * time.Second, "weather 41 3"}, {0, "soc SLOT 20"}, {0, "soc NEXT 25"}}},
 	}

@@ -78,7 +78,9 @@ func TestScenarios(t *testing.T) {
 		"frost": func(t *testing.T, w *world.World, _ *pulled, at time.Duration) {
 			require.Less(t, w.Outside(at), -120)
 			require.NoError(t, w.SwitchCharger(at, id, 12, false))
-			require.Negative(t, w.Facts(at+3*time.Hour, id)[11].Battery.TempDeciC)
+			require.Negative(t, w.Facts(at, id)[11].Battery.TempDeciC)
+			require.NoError(t, w.SwitchAir(at, id, 12, false, true))
+			require.Greater(t, w.Facts(at+10*time.Minute, id)[11].Battery.TempDeciC, 20)
 		},
 		"hot-day": func(t *testing.T, w *world.World, _ *pulled, at time.Duration) {
 			require.Greater(t, w.Outside(at), 380)
