@@ -8,6 +8,7 @@ FUZZTIME    ?= 100000x
 # One run of the swap machine's target is two whole swaps.
 FUZZSWAPS   ?= 2000x
 BENCHTIME   ?= 1s
+FIGURES     ?= 10000000
 MODEL       ?= full
 SWAPS       ?= 1000000
 SEED        ?= 1
@@ -45,7 +46,7 @@ help: ## show this
 	@echo 'make matrix     the power cut at every moment of every course of a swap, and at every moment after that'
 	@echo 'make kill-loop  the real programs, killed: AGENT BACKEND BROKER POSTGRES times (now $(AGENT) $(BACKEND) $(BROKER) $(POSTGRES)) from SEED'
 	@echo 'make bugs       defects built into copies of the sources: each has to be found'
-	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME))'
+	@echo 'make bench      benchmarks, each for BENCHTIME (now $(BENCHTIME)); figures of FIGURES (now $(FIGURES)) swaps'
 	@echo 'make model      the model of the swap, and that each defect in it is found (Spin); MODEL=quick for less'
 	@echo 'make clean      remove what these have made'
 	@echo
@@ -132,7 +133,7 @@ fuzz: go
 
 .PHONY: bench
 bench: deps
-	$(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) ./...
+	FIGURES_SWAPS=$(FIGURES) $(GO) test -run '^$$' -bench . -benchtime $(BENCHTIME) -timeout 60m ./...
 
 .PHONY: model
 model:

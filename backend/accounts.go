@@ -59,7 +59,7 @@ type staffAddCommand struct {
 	sealing
 	Login string   `arg:"" name:"login" help:"1 to 32 of a-z, 0-9, -, . and _."`
 	Name  string   `name:"name" env:"SWAP_STAFF_NAME" required:"" help:"The person's name."`
-	Role  []string `name:"role" env:"SWAP_STAFF_ROLE" required:"" help:"operator, union, maintenance or admin; several with commas."`
+	Role  []string `name:"role" env:"SWAP_STAFF_ROLE" required:"" help:"operator, union, maintenance, admin or personal; several with commas."`
 }
 
 // Run adds.
@@ -156,7 +156,7 @@ type staffTokenCommand struct {
 type staffTokenAddCommand struct {
 	config.Database
 	Name string   `arg:"" name:"name" help:"1 to 32 of a-z, 0-9, -, . and _."`
-	Role []string `name:"role" env:"SWAP_STAFF_ROLE" required:"" help:"operator, union, maintenance or admin; several with commas."`
+	Role []string `name:"role" env:"SWAP_STAFF_ROLE" required:"" help:"operator, union, maintenance, admin or personal; several with commas."`
 	Days int      `name:"days" env:"SWAP_TOKEN_DAYS" default:"90" help:"For how long it holds."`
 }
 

@@ -359,6 +359,6 @@ func printReport(out io.Writer, r postgres.Report, asJSON bool) error {
 	for _, table := range slices.Sorted(maps.Keys(r.Examined)) {
 		fmt.Fprintf(out, "%s: %d rows examined\n", table, r.Examined[table])
 	}
-	_, err := fmt.Fprintf(out, "%d ledger entries and %d records examined in %d ms, %d differences\n", r.Entries, r.Records, r.TookMS, len(r.Differences))
+	_, err := fmt.Fprintf(out, "%d counted swaps, %d ledger entries and %d records examined in %d ms, %d differences\n", r.Swaps, r.Entries, r.Records, r.TookMS, len(r.Differences))
 	return err
 }

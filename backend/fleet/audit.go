@@ -13,7 +13,7 @@ const (
 	// auditAt is when a night's audit is due: 03:00 in Asia/Shanghai, by UTC.
 	auditAt = 19 * time.Hour
 	// auditLook is how often a replica looks whether one is due.
-	auditLook = time.Minute
+	auditLook = 10 * time.Second
 	// auditTimeout bounds an audit.
 	auditTimeout = 2 * time.Hour
 	// auditTold bounds the differences that are logged one by one.
@@ -25,12 +25,21 @@ func auditDue(now time.Time) time.Time {
 	return now.UTC().Add(-auditAt).Truncate(24 * time.Hour).Add(auditAt)
 }
 
-// audit lets one replica audit the books each night.
+// audit lets one replica audit the books each night, and when staff ask for it.
 func (f *Fleet) audit(ctx context.Context) {
 	o := outage{log: f.log, what: "audit"}
 	for ctx.Err() == nil {
 		within, cancel := context.WithTimeout(ctx, auditTimeout)
-		rep, did, err := f.store.AuditSince(within, auditDue(time.Now()))
+		due := auditDue(time.Now())
+		wanted, err := f.store.AuditWanted(within)
+		if wanted.After(due) {
+			due = wanted
+		}
+		var rep postgres.Report
+		var did bool
+		if err == nil {
+			rep, did, err = f.store.AuditSince(within, due)
+		}
 		cancel()
 		if ctx.Err() != nil {
 			return

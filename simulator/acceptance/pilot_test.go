@@ -31,11 +31,13 @@ func TestPilot(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(out, &r), "%s", out)
 	require.True(t, r.Equal, "%s", out)
-	require.NotEmpty(t, r.Sources)
+	var names []string
 	for _, s := range r.Sources {
+		names = append(names, s.Name)
 		require.Equal(t, 191, s.Swaps, s.Name)
 		require.Equal(t, 64, s.PerDay, "63.7, rounded")
 	}
+	require.Equal(t, []string{"world", "audit", "accounts", "riders", "page", "api", "xlsx", "csv"}, names)
 	require.Empty(t, r.Differences)
 	require.Len(t, r.Visits, 5, "%v: every kind", r.Visits)
 }

@@ -36,7 +36,7 @@ type Report struct {
 func (s *stage) report(ctx context.Context, first time.Time) (Report, error) {
 	r := Report{From: first.Format(time.DateOnly), To: first.AddDate(0, 0, s.o.Days-1).Format(time.DateOnly)}
 	add := func(name string, swaps int) {
-		r.Sources = append(r.Sources, Source{Name: name, Swaps: swaps, PerDay: (2*swaps + s.o.Days) / (2 * s.o.Days)})
+		r.Sources = append(r.Sources, Source{Name: name, Swaps: swaps, PerDay: perDay(swaps, s.o.Days)})
 	}
 	add("world", s.facts.total)
 	printed, err := s.tools.Run(ctx, "", "backend", "audit", "--json")
@@ -48,6 +48,7 @@ func (s *stage) report(ctx context.Context, first time.Time) (Report, error) {
 			Counted int `json:"counted"`
 		} `json:"riders"`
 		Differences []json.RawMessage `json:"differences"`
+		Swaps       int               `json:"swaps"`
 		Entries     int64             `json:"entries"`
 		Records     int64             `json:"records"`
 	}
@@ -58,7 +59,8 @@ func (s *stage) report(ctx context.Context, first time.Time) (Report, error) {
 	for _, rider := range audit.Riders {
 		counted += rider.Counted
 	}
-	add("audit", counted)
+	add("audit", audit.Swaps)
+	add("accounts", counted)
 	r.Differences, r.Entries, r.Records = audit.Differences, audit.Entries, audit.Records
 	own := 0
 	for _, p := range s.phones {
@@ -69,12 +71,24 @@ func (s *stage) report(ctx context.Context, first time.Time) (Report, error) {
 		own += a.SwapsTotal
 	}
 	add("riders", own)
+	o, err := s.openOffice(ctx, r.From, r.To)
+	if err != nil {
+		return r, fmt.Errorf("sign in to the console: %w", err)
+	}
+	read, err := o.sources(ctx)
+	if err != nil {
+		return r, err
+	}
+	r.Sources = append(r.Sources, read...)
 	r.Equal = len(r.Differences) == 0
 	for _, source := range r.Sources {
-		r.Equal = r.Equal && source.Swaps == s.o.Swaps
+		r.Equal = r.Equal && source.Swaps == s.o.Swaps && source.PerDay == perDay(s.o.Swaps, s.o.Days)
 	}
 	return r, nil
 }
+
+// perDay is the daily average, rounded half up.
+func perDay(swaps, days int) int { return (2*swaps + days) / (2 * days) }
 
 // print writes the report for machines or for people.
 func (r *Report) print(out io.Writer, asJSON bool) error {

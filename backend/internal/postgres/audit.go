@@ -21,6 +21,7 @@ type Report struct {
 	Riders      []RiderReport    `json:"riders"`
 	Batteries   []BatteryReport  `json:"batteries"`
 	Differences []Difference     `json:"differences"`
+	Swaps       int64            `json:"swaps"`    // counted takes
 	Entries     int64            `json:"entries"`  // ledger entries examined
 	Records     int64            `json:"records"`  // journal records folded again
 	Examined    map[string]int64 `json:"examined"` // rows of each table
@@ -74,6 +75,7 @@ func (r *Report) differ(what, key, books, ledger string) {
 func audited() []string {
 	return []string{
 		"ledger", "rider", "day_count", "credit", "battery", "swap", "review", "log_batch", "late_batch", "record", "cabinet_cursor", "cabinet_epoch",
+		"counted_take", "counted_cabinet", "counted_rider", "hour_count", "cabinet_count", "rider_count",
 	}
 }
 
@@ -96,6 +98,9 @@ func (s *Store) Audit(ctx context.Context) (Report, error) {
 			rep.Examined[table] = n
 		}
 		rep.Entries = rep.Examined["ledger"]
+		if err := tx.QueryRow(ctx, `SELECT count(*) FROM ledger WHERE counted`).Scan(&rep.Swaps); err != nil {
+			return err
+		}
 		for _, c := range ledgerChecks() {
 			if err := rep.run(ctx, tx, c); err != nil {
 				return err
@@ -125,6 +130,7 @@ func (s *Store) Audit(ctx context.Context) (Report, error) {
 type AuditRun struct {
 	BeganAt     time.Time
 	Took        time.Duration
+	Swaps       int64 // counted takes; 0 in those of before they were counted
 	Entries     int64
 	Records     int64
 	Differences int64
@@ -132,8 +138,8 @@ type AuditRun struct {
 
 // StoreAudit keeps the result of an audit, for metrics of every replica.
 func (s *Store) StoreAudit(ctx context.Context, r Report) error {
-	_, err := s.pool.Exec(ctx, `INSERT INTO audit_run (began_at, took_ms, entries, records, differences) VALUES ($1, $2, $3, $4, $5)`,
-		r.BeganAt, r.TookMS, r.Entries, r.Records, len(r.Differences))
+	_, err := s.pool.Exec(ctx, `INSERT INTO audit_run (began_at, took_ms, entries, records, differences, swaps) VALUES ($1, $2, $3, $4, $5, $6)`,
+		r.BeganAt, r.TookMS, r.Entries, r.Records, len(r.Differences), r.Swaps)
 	if err != nil {
 		return fmt.Errorf("store the audit: %w", err)
 	}
@@ -144,8 +150,8 @@ func (s *Store) StoreAudit(ctx context.Context, r Report) error {
 func (s *Store) LastAudit(ctx context.Context) (AuditRun, error) {
 	var r AuditRun
 	var ms int64
-	err := s.pool.QueryRow(ctx, `SELECT began_at, took_ms, entries, records, differences FROM audit_run ORDER BY audit_id DESC LIMIT 1`).
-		Scan(&r.BeganAt, &ms, &r.Entries, &r.Records, &r.Differences)
+	err := s.pool.QueryRow(ctx, `SELECT began_at, took_ms, entries, records, differences, coalesce(swaps, 0) FROM audit_run ORDER BY audit_id DESC LIMIT 1`).
+		Scan(&r.BeganAt, &ms, &r.Entries, &r.Records, &r.Differences, &r.Swaps)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return r, ErrNotFound
 	}

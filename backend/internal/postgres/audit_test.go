@@ -168,6 +168,7 @@ func unaudited() map[string]string {
 		"log_batch.received_at": "the age of records without a clock", "late_batch.received_at": "a note", "late_batch.kid": "in the envelope",
 		"cabinet_cursor.heard_at": "signs of life", "cabinet_cursor.hello_at": "signs of life", "cabinet_cursor.hello_challenge": "signs of life",
 		"cabinet_cursor.hello_tail_seq": "signs of life", "cabinet_epoch.seen_at": "a note", "cabinet_epoch.changed_at": "a note",
+		"hour_count.lane": "whose it is",
 	}
 }
 
@@ -226,6 +227,8 @@ func lies(table, column, typ string) []string {
 		return []string{`'[]'`, `NULL`}
 	case "_text":
 		return []string{column + ` || 'odd'::text`}
+	case "_int8":
+		return []string{column + ` || 7::bigint`}
 	}
 	return []string{other, column + ` || 'x'`, `NULL`}
 }
@@ -339,10 +342,12 @@ func TestAuditFindsWhatWasInsertedByHand(t *testing.T) {
 	names := map[string]string{
 		"ledger": `swap_id`, "rider": `rider_id`, "day_count": `day`, "credit": `credit_id`, "battery": `battery_serial`, "swap": `swap_id`,
 		"review": `seq`, "log_batch": `upto_seq`, "late_batch": `digest`, "record": `seq`, "cabinet_epoch": `epoch`,
+		"counted_take": `position`, "counted_cabinet": `street`, "counted_rider": `platform`, "hour_count": `day`, "cabinet_count": `day`, "rider_count": `counted_rider_id`,
 	}
 	fresh := map[string]string{
 		"swap_id": `gen_random_uuid()`, "rider_id": `gen_random_uuid()`, "credit_id": `gen_random_uuid()`, "day": `day + 1`, "battery_serial": `'FORGED'`,
-		"seq": `seq + 1000`, "upto_seq": `upto_seq + 1000`, "digest": `sha256(digest)`, "epoch": `epoch`, "position": ``, "review_id": ``, "nonce": `NULL`,
+		"seq": `seq + 1000`, "upto_seq": `upto_seq + 1000`, "digest": `sha256(digest)`, "epoch": `epoch`, "position": `position + 1000`, "review_id": ``, "nonce": `NULL`,
+		"street": `'Forged street'`, "platform": `'forged'`, "counted_rider_id": `counted_rider_id + 1000`,
 	}
 	fresh["digest"] = `substr(sha256(digest), 1, 16)`
 	for table, name := range names {
@@ -357,7 +362,7 @@ func TestAuditFindsWhatWasInsertedByHand(t *testing.T) {
 		}
 		var into, from []string
 		for _, c := range f.columns(table) {
-			if c[0] == "position" && table == "ledger" || c[0] == "review_id" && table == "review" {
+			if c[0] == "position" && table == "ledger" || c[0] == table+"_id" && name != c[0] || c[0] == "review_id" && table == "review" {
 				continue
 			}
 			into = append(into, c[0])

@@ -22,6 +22,7 @@ func ledgerChecks() []check {
 	out = append(out, batteryChecks()...)
 	out = append(out, swapChecks()...)
 	out = append(out, reviewChecks()...)
+	out = append(out, figureChecks()...)
 	return append(out, cursorChecks()...)
 }
 

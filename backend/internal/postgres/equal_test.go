@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -38,15 +37,10 @@ type twin struct {
 }
 
 // TestMemoryIsPostgres: random acts in both, with equal answers, and equal books
-// whenever they are looked at. The same acts each time; -rapid.seed draws others,
-// -rapid.checks and -rapid.steps make it longer.
+// whenever they are looked at.
 func TestMemoryIsPostgres(t *testing.T) {
 	t.Parallel()
-	for name, quick := range map[string]string{"rapid.checks": "4", "rapid.steps": "60", "rapid.seed": "1"} {
-		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
-			require.NoError(t, f.Value.Set(quick))
-		}
-	}
+	require.NoError(t, quickRapid())
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newTwin(t, rt)
 		defer w.close()

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"sync"
 	"testing"
@@ -28,6 +29,20 @@ const (
 
 // patience bounds every wait of these tests.
 const patience = 20 * time.Second
+
+// quickRapid makes the properties of this package quick, unless its flags say
+// otherwise: the same acts each time; -rapid.seed draws others, -rapid.checks and
+// -rapid.steps make them longer.
+var quickRapid = sync.OnceValue(func() error {
+	for name, quick := range map[string]string{"rapid.checks": "4", "rapid.steps": "60", "rapid.seed": "1"} {
+		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
+			if err := f.Value.Set(quick); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+})
 
 // deck is a database with a Store and what staff set up.
 type deck struct {
@@ -151,6 +166,7 @@ type cabinet struct {
 	boot    uint32
 	mono    uint64
 	adrift  bool // its clock is not synchronised
+	ahead   time.Duration
 	raws    [][]byte
 	hashes  []protocol.Hash
 	acked   uint64
@@ -213,7 +229,7 @@ func (c *cabinet) raw(typ protocol.RecordType, body []byte) {
 	c.mono += 10
 	r := protocol.Record{
 		EpochShort: c.epoch.Short(), Seq: uint64(len(c.raws) + 1), BootSeq: c.boot, MonoMS: c.mono,
-		WallMS: uint64(time.Now().UnixMilli()), Clock: protocol.ClockSynchronised, Type: typ, Payload: body,
+		WallMS: uint64(time.Now().Add(c.ahead).UnixMilli()), Clock: protocol.ClockSynchronised, Type: typ, Payload: body,
 	}
 	if c.adrift {
 		r.Clock, r.WallMS = protocol.ClockUnsynchronised, 0

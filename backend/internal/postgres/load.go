@@ -23,6 +23,7 @@ type loaded struct {
 	epochState string       // of the one that was asked for, "": none is known
 	newScans   []storedScan // to be written
 	moved      []string     // swaps whose riders are to be told, after COMMIT
+	lane       int          // of the hours that this replica counts
 }
 
 const sqlNow = `SELECT clock_timestamp(), recovering_since IS NOT NULL, challenge FROM fleet`

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,6 +45,8 @@ type Store struct {
 	decider   *decider
 	announcer *announcer
 	waiters   *waiters
+	lane      int          // of the hours that it counts
+	settled   atomic.Int64 // a position that was the ledger's
 }
 
 // Channels of NOTIFY.
@@ -89,7 +92,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{pool: pool, o: o, log: o.Log, waiters: newWaiters()}
+	s := &Store{pool: pool, o: o, log: o.Log, waiters: newWaiters(), lane: newLane()}
 	s.decider, s.announcer = newDecider(s), newAnnouncer(s)
 	return s, nil
 }
@@ -140,6 +143,7 @@ func (s *Store) transact(ctx context.Context, w wanted, decide func(l *loaded, b
 			first.Queue(fmt.Sprintf("SET LOCAL lock_timeout = %d", w.patience.Milliseconds()))
 		}
 		l := queueLoad(&first, w)
+		l.lane = s.lane
 		if err := conn.SendBatch(ctx, &first).Close(); err != nil {
 			return err
 		}

@@ -229,6 +229,7 @@ func (l *loaded) queueChanges(b *pgx.Batch) swap.Changes {
 		b.Queue(`SELECT pg_advisory_xact_lock_shared($1)`, int64(LedgerLock))
 	}
 	writeLedger.queue(b, ch.Entries)
+	queueCounted(b, ch.Entries, l.lane)
 	writeDays.queue(b, ch.Days)
 	writeReviews.queue(b, ch.Reviews)
 	writeDecisions.queue(b, ch.Decisions)

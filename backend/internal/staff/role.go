@@ -52,6 +52,7 @@ func (r *Refusal) Error() string { return r.Code + ": " + r.Detail }
 // The codes of refusals.
 const (
 	LastAdmin       = "last_admin"      // nobody could add accounts
+	NotPersonal     = "not_personal"    // figures of single riders
 	AlreadyDecided  = "already_decided" // somebody was first
 	Contradiction   = "contradiction"   // the facts in the books deny the decision
 	TooManyRecalled = "too_many_recalled"
@@ -69,7 +70,7 @@ const (
 // RefusalCodes is the closed list.
 func RefusalCodes() []string {
 	return []string{
-		LastAdmin, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone, BatteriesInside,
+		LastAdmin, NotPersonal, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone, BatteriesInside,
 		TryAgain, NotSettled, CabinetSilent,
 	}
 }
@@ -83,10 +84,11 @@ const (
 	Union       Role = "union"       // the riders' body: riders, codes, credits, numbers
 	Maintenance Role = "maintenance" // works on cabinets on site
 	Admin       Role = "admin"       // accounts, tokens, cabinets' keys, the audit log
+	Personal    Role = "personal"    // beside another: figures of single riders
 )
 
 // Roles are all roles, in the order in which they are shown.
-func Roles() []Role { return []Role{Operator, Union, Maintenance, Admin} }
+func Roles() []Role { return []Role{Operator, Union, Maintenance, Admin, Personal} }
 
 // ParseRoles reads role names; none at all is a mistake.
 func ParseRoles(names []string) ([]Role, error) {
@@ -94,14 +96,14 @@ func ParseRoles(names []string) ([]Role, error) {
 	for _, n := range names {
 		r := Role(strings.TrimSpace(n))
 		if !slices.Contains(Roles(), r) {
-			return nil, Mistakef("role %.20q: want operator, union, maintenance or admin", n)
+			return nil, Mistakef("role %.20q: want operator, union, maintenance, admin or personal", n)
 		}
 		if !slices.Contains(out, r) {
 			out = append(out, r)
 		}
 	}
 	if len(out) == 0 {
-		return nil, Mistakef("roles: want at least one of operator, union, maintenance, admin")
+		return nil, Mistakef("roles: want at least one of operator, union, maintenance, admin, personal")
 	}
 	return out, nil
 }

@@ -44,13 +44,13 @@ func loadConsole() (*console, error) {
 			"'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
 	}
 	for _, lang := range languages {
-		t, err := loadTexts(lang, "staff.")
+		t, err := loadTexts(lang, "staff.", "figures.")
 		if err != nil {
 			return nil, err
 		}
 		c.texts[lang] = t
 		c.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
-			"t": t.text, "tn": t.number, "style": func() template.CSS { return template.CSS(style) },
+			"t": t.text, "tn": t.number, "tw": t.words, "grouped": grouped, "named": t.named, "style": func() template.CSS { return template.CSS(style) },
 			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "fates": t.fate, "short": short, "said": t.said, "celsius": celsius,
 			"unanswered": func(o staff.Order) bool { return o.Unanswered(time.Now()) },
 		}).ParseFS(pageFiles, "templates/staff/*.html")
@@ -142,7 +142,7 @@ func menu(s staff.Session, path string) []menuItem {
 		roles      []staff.Role
 	}{
 		{"/staff/cabinets", "menu.cabinets", everyone}, {"/staff/alarms", "menu.alarms", fleetWork}, {"/staff/reviews", "menu.reviews", deciders},
-		{"/staff/swaps", "menu.swaps", everyone}, {"/staff/batteries", "menu.batteries", fleetWork}, {"/staff/riders", "menu.riders", riderView}, {"/staff/roll", "menu.roll", riderWork},
+		{"/staff/swaps", "menu.swaps", everyone}, {statisticsPath, "menu.statistics", figureReaders}, {"/staff/batteries", "menu.batteries", fleetWork}, {"/staff/riders", "menu.riders", riderView}, {"/staff/roll", "menu.roll", riderWork},
 		{"/staff/credits", "menu.credits", riderView}, {"/staff/faults", "menu.faults", everyone}, {"/staff/accounts", "menu.accounts", []staff.Role{staff.Admin}},
 		{"/staff/audit-log", "menu.audit", []staff.Role{staff.Admin}},
 	} {
@@ -232,6 +232,8 @@ func failureOf(err error) (int, message) {
 	var decided *swap.AlreadyDecided
 	var contradiction *swap.Contradiction
 	switch {
+	case errors.As(err, &refusal) && refusal.Code == staff.NotPersonal:
+		return http.StatusForbidden, message{Text: "no." + refusal.Code, Detail: refusal.Detail}
 	case errors.Is(err, staff.ErrNotFound), errors.Is(err, ErrNotFound):
 		return http.StatusNotFound, message{Text: "notfound"}
 	case errors.Is(err, staff.ErrExists):

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/backend/internal/staff"
+	"batteryswap/backend/internal/statistics"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
@@ -63,6 +64,18 @@ func TestConsoleHasATextForEverything(t *testing.T) {
 	}
 	add("origin.", string(swap.OriginSwap), string(swap.OriginStaff), string(swap.OriginReview))
 	add("credit.", string(swap.CreditOpen), string(swap.CreditReserved), string(swap.CreditSpent), string(swap.CreditSettled))
+	for _, d := range statistics.Dimensions() {
+		add("by.", string(d))
+		if d != statistics.Total {
+			add("chart.", string(d))
+		}
+	}
+	add("weekday.", "1", "2", "3", "4", "5", "6", "7")
+	add("level.", "city", "district", "street", "branch")
+	add("range.", "today", "7", "30", "month", "last_month", "year", "all")
+	add("done.", "published", "audit_asked")
+	add("", "export.file", "export.sheet", "export.key", "export.note", "export.total", "export.days", "export.day", "export.time", "export.kind", "export.swap",
+		"export.position", "export.rider", "export.phone", "export.membership", "figures.no_union", "figures.no_platform", "figures.direct")
 	add("sheet.", staff.SheetCodes()...)
 	add("mark.", staff.Flagged, staff.Recalled, staff.Gone)
 	add("fault.", "door", "battery", "screen", "other")
@@ -72,7 +85,7 @@ func TestConsoleHasATextForEverything(t *testing.T) {
 	for _, m := range menu(staff.Session{Actor: staff.Actor{Roles: staff.Roles()}}, "/staff/cabinets") {
 		keys[m.Text] = true
 	}
-	used := regexp.MustCompile(`\btn? "([a-z0-9_.-]+)"`)
+	used := regexp.MustCompile(`\bt[nw]? "([a-z0-9_.-]+)"`)
 	defined := regexp.MustCompile(`\{\{define "([a-z-]+)"\}\}\n<(?:h1|p)`)
 	require.NoError(t, fs.WalkDir(pageFiles, "templates/staff", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
@@ -90,7 +103,7 @@ func TestConsoleHasATextForEverything(t *testing.T) {
 	all := map[string]texts{}
 	for _, lang := range languages {
 		var err error
-		all[lang], err = loadTexts(lang, "staff.")
+		all[lang], err = loadTexts(lang, "staff.", "figures.")
 		require.NoError(t, err)
 		for k := range keys {
 			require.NotEmpty(t, all[lang][k], "%s has no text for %s", lang, k)

@@ -51,6 +51,11 @@ func (t texts) number(key, place string, n any) string {
 	return strings.ReplaceAll(t.text(key), place, fmt.Sprint(n))
 }
 
+// words is the text of a key with words in the places of what stands for them.
+func (t texts) words(key string, pairs ...string) string {
+	return strings.NewReplacer(pairs...).Replace(t.text(key))
+}
+
 const languageCookie = "lang"
 
 // language is what a request asks for: ?lang=, else the cookie, else the first

@@ -16,6 +16,7 @@ import (
 type Staff interface {
 	Identities
 	Sights
+	Figures
 	Acts
 }
 

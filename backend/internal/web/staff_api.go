@@ -43,6 +43,7 @@ func (w *Web) registerStaffAPI(api huma.API) {
 	register(w, api, get, root+"/faults", "staff-list-faults", "What riders reported", only(everyone...), http.StatusOK, w.apiFaults)
 	register(w, api, get, root+"/reviews", "staff-list-reviews", "Reviews, the newest first", only(deciders...), http.StatusOK, w.apiReviews)
 	register(w, api, http.MethodPost, root+"/reviews/{review_id}/decision", "staff-decide-review", "Decide a review, once", only(deciders...), http.StatusNoContent, w.apiDecide)
+	w.registerStatisticsAPI(api)
 	register(w, api, get, root+"/audit-log", "staff-audit-log", "What staff did, the newest first", only(staff.Admin), http.StatusOK, w.apiAuditLog)
 }
 

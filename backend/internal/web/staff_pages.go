@@ -75,7 +75,7 @@ func (w *Web) registerConsole(mux *http.ServeMux) {
 	act("/staff/faults/{report_id}", only(everyone...), w.postFault)
 
 	w.registerRoll(page, act)
-
+	w.registerStatistics(mux)
 	page("/staff/accounts", admin, w.pageAccounts)
 	act("/staff/accounts", admin.freshly(), w.postAccount)
 	act("/staff/accounts/{login}", admin.freshly(), w.postAccountAct)

@@ -170,9 +170,9 @@ func (w *Web) outermost(next http.Handler) http.Handler {
 		began := time.Now()
 		info := &request{id: requestID(r.Header.Get("X-Request-ID"))}
 		ctx := context.WithValue(r.Context(), requestKey{}, info)
-		if !strings.HasSuffix(r.URL.Path, eventsSuffix) {
+		if limit := timeLimit(r.URL.Path); limit > 0 {
 			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+			ctx, cancel = context.WithTimeout(ctx, limit)
 			defer cancel()
 		}
 		r = w.withToken(r.WithContext(ctx))
@@ -204,7 +204,10 @@ func bodyLimit(r *http.Request) int64 {
 
 // finish turns a panic into a 500 and leaves one line and one observation.
 func (w *Web) finish(rec *recorder, r *http.Request, info *request, began time.Time) {
-	if p := recover(); p != nil {
+	p := recover()
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) { // what has begun cannot be finished: the connection ends with it
+		defer panic(p)
+	} else if p != nil {
 		w.o.Log.Error("panic in a handler", "request_id", info.id, "err", p, "stack", string(debug.Stack()))
 		if rec.status == 0 {
 			writeProblem(rec, r, problem(http.StatusInternalServerError, "internal", "Internal error", "this is a bug of the backend"))
@@ -253,4 +256,15 @@ func requestID(given string) string {
 		}
 	}
 	return given
+}
+
+// timeLimit is how long a request may take; 0: it ends by itself.
+func timeLimit(path string) time.Duration {
+	switch {
+	case strings.HasSuffix(path, eventsSuffix):
+		return 0
+	case path == exportPath:
+		return exportTimeout
+	}
+	return requestTimeout
 }

@@ -1,0 +1,216 @@
+package web
+
+import (
+	"fmt"
+	"html/template"
+	"strconv"
+	"strings"
+
+	"batteryswap/backend/internal/statistics"
+)
+
+// chart is a picture that stands above the table with its numbers.
+type chart struct {
+	SVG   template.HTML
+	Label string // what it shows, for who cannot see it
+}
+
+// Sizes of a chart, in its own units; pages make it as wide as they are.
+const (
+	chartWidth  = 960
+	plotHeight  = 240
+	plotLeft    = 64
+	plotTop     = 16
+	lineHeight  = 28
+	maxLines    = 30
+	maxDayBars  = 124 // more are drawn by month
+	cellHeight  = 30
+	labelsWidth = 300
+)
+
+// Colours, told apart also without colour by what stands beside them.
+const (
+	barColour  = "#00398c"
+	gridColour = "#c7ccd4"
+	inkColour  = "#111"
+)
+
+// chartOf draws a figure as its dimension wants it.
+func (t texts) chartOf(f statistics.Figure, rows []figureRow) chart {
+	switch f.By {
+	case statistics.ByDay:
+		return t.columns(f)
+	case statistics.ByHour:
+		return t.heat(f)
+	case statistics.Total:
+		return chart{}
+	default:
+		return t.bars(f, rows)
+	}
+}
+
+// drawing collects the parts of a picture.
+type drawing struct{ strings.Builder }
+
+func (d *drawing) rect(x, y, w, h float64, colour, title string) {
+	fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s">`, x, y, w, h, colour)
+	if title != "" {
+		fmt.Fprintf(d, `<title>%s</title>`, template.HTMLEscapeString(title))
+	}
+	d.WriteString(`</rect>`)
+}
+
+func (d *drawing) text(x, y float64, anchor, colour, s string) {
+	fmt.Fprintf(d, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="%s" font-size="15">%s</text>`, x, y, anchor, colour, template.HTMLEscapeString(s))
+}
+
+// done is the picture: all that came from outside was escaped when it was drawn.
+func (d *drawing) done(height int, label string) chart {
+	svg := fmt.Sprintf(`<svg class="chart" viewBox="0 0 %d %d" role="img" aria-label="%s">%s</svg>`,
+		chartWidth, height, template.HTMLEscapeString(label), d.String())
+	return chart{template.HTML(svg), label}
+}
+
+// bar is one of a chart's columns.
+type bar struct {
+	label string
+	n     int
+}
+
+// columns shows days in their order, or months where days are too many.
+func (t texts) columns(f statistics.Figure) chart {
+	var all []bar
+	label := t.text("chart.day")
+	for _, g := range f.Groups {
+		if len(f.Groups) <= maxDayBars {
+			all = append(all, bar{g.Key, g.Swaps})
+			continue
+		}
+		month := g.Key[:len("2006-01")]
+		if len(all) == 0 || all[len(all)-1].label != month {
+			all = append(all, bar{month, 0})
+		}
+		all[len(all)-1].n += g.Swaps
+		label = t.text("chart.month")
+	}
+	top := 1
+	for _, b := range all {
+		top = max(top, b.n)
+	}
+	step := niceStep(top)
+	top = (top + step - 1) / step * step
+	var d drawing
+	base := float64(plotTop + plotHeight)
+	for v := 0; v <= top; v += step {
+		y := base - float64(v)*plotHeight/float64(top)
+		d.rect(plotLeft, y, chartWidth-plotLeft, 1, gridColour, "")
+		d.text(plotLeft-8, y+5, "end", inkColour, grouped(v))
+	}
+	width := float64(chartWidth-plotLeft) / float64(max(1, len(all)))
+	every := (len(all) + 7) / 8 // so many labels have room
+	for i, b := range all {
+		x, h := plotLeft+float64(i)*width, float64(b.n)*plotHeight/float64(top)
+		if b.n > 0 {
+			d.rect(x+width*0.1, base-h, width*0.8, h, barColour, b.label+": "+grouped(b.n))
+		}
+		if i%every == 0 && (i+every <= len(all) || i == 0) {
+			d.text(x+width/2, base+20, map[bool]string{true: "start", false: "middle"}[i == 0 && len(all) > 1], inkColour, shortDate(b.label, len(all)))
+		}
+	}
+	return d.done(plotTop+plotHeight+32, label+" "+f.From.String()+"–"+f.To.String())
+}
+
+// shortDate leaves the year away where there is room for little.
+func shortDate(label string, n int) string {
+	if n > 4 && len(label) == len("2006-01-02") {
+		return label[len("2006-"):]
+	}
+	return label
+}
+
+// niceStep is a round distance of grid lines: about four of them.
+func niceStep(top int) int {
+	for unit := 1; ; unit *= 10 {
+		for _, k := range []int{1, 2, 5} {
+			if top <= 4*k*unit {
+				return k * unit
+			}
+		}
+	}
+}
+
+// heat shows the hours of the weekdays: the darker the more, with the number in
+// each.
+func (t texts) heat(f statistics.Figure) chart {
+	n, top := map[string]int{}, 1
+	for _, g := range f.Groups {
+		n[g.Key] = g.Swaps
+		top = max(top, g.Swaps)
+	}
+	var d drawing
+	const left = 72
+	width := float64(chartWidth-left) / 24
+	for hour := range 24 {
+		if hour%2 == 0 {
+			d.text(left+(float64(hour)+0.5)*width, 16, "middle", inkColour, strconv.Itoa(hour))
+		}
+	}
+	for day := 1; day <= 7; day++ {
+		y := float64(24 + (day-1)*cellHeight)
+		d.text(left-8, y+20, "end", inkColour, t.text("weekday."+strconv.Itoa(day)))
+		for hour := range 24 {
+			k := n[fmt.Sprintf("%d/%02d", day, hour)]
+			shade := 5 * k / top // 0 to 5
+			if k > 0 {
+				shade = max(1, shade)
+			}
+			x := left + float64(hour)*width
+			d.rect(x+1, y+1, width-2, cellHeight-2, heatColours[shade], fmt.Sprintf("%s %02d:00: %s", t.text("weekday."+strconv.Itoa(day)), hour, grouped(k)))
+			if k > 0 && k < 10000 {
+				d.text(x+width/2, y+20, "middle", map[bool]string{true: "#fff", false: inkColour}[shade >= 3], strconv.Itoa(k))
+			}
+		}
+	}
+	return d.done(24+7*cellHeight+4, t.text("chart.hour"))
+}
+
+// heatColours go from none to most; the numbers on them have a contrast of 7:1.
+var heatColours = [...]string{"#eceff3", "#dbe6fa", "#b7cdf3", "#2f5da8", "#123f87", "#00285f"}
+
+// bars shows groups one below the other, those that are hidden left out.
+func (t texts) bars(f statistics.Figure, rows []figureRow) chart {
+	var all []figureRow
+	top := 1
+	for _, r := range rows {
+		if !r.Group.Hidden && len(all) < maxLines {
+			all = append(all, r)
+			top = max(top, r.Swaps)
+		}
+	}
+	if len(all) == 0 {
+		return chart{}
+	}
+	var d drawing
+	for i, r := range all {
+		y := float64(i * lineHeight)
+		d.text(float64(12*max(0, r.Depth)), y+19, "start", inkColour, cut(r.Label, 32-2*r.Depth))
+		w := float64(r.Swaps) * (chartWidth - labelsWidth - 90) / float64(top)
+		d.rect(labelsWidth, y+4, max(1, w), lineHeight-8, barColour, r.Label+": "+grouped(r.Swaps))
+		d.text(labelsWidth+w+8, y+19, "start", inkColour, grouped(r.Swaps))
+	}
+	return d.done(len(all)*lineHeight+4, t.text("chart."+string(f.By)))
+}
+
+// cut shortens a text to a width in Latin letters; a Chinese one is two wide.
+func cut(s string, width int) string {
+	n := 0
+	for i, r := range s {
+		if n++; r >= 0x2e80 {
+			n++
+		}
+		if n > width {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
