@@ -20,6 +20,7 @@ func testDeadCost(t *testing.T, f Fixture) {
 	for baud, window := range window {
 		f.Baud = baud
 		eleven, twelve := f.cycles(t, 11, window), f.cycles(t, 12, window)
+		t.Logf("%d baud: %d cycles in %v beside a dead board, %d without it: %.3f", baud, twelve, window, eleven, float64(twelve)/float64(eleven))
 		require.GreaterOrEqual(t, float64(twelve), 0.95*float64(eleven),
 			"%d baud: %d cycles beside a dead board, %d without it", baud, twelve, eleven)
 	}
