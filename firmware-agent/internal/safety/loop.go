@@ -35,6 +35,9 @@ const (
 	// airAgain is how often fan and heater are told the same again: a board that was
 	// reset has forgotten.
 	airAgain = time.Minute
+	// airPause is the least time before something is told again: the line is the
+	// poller's, too.
+	airPause = time.Second
 	// lookAgain is the least time between two looks at one slot.
 	lookAgain = 50 * time.Millisecond
 	// wantLasts is for how long the plan's wishes hold: who makes them must live.
@@ -75,6 +78,7 @@ type Loop struct {
 	closing   pace
 	cabinet   time.Duration // when its board was last asked
 	slots     []orders      // by slot number less 1
+	repeat    time.Duration // when fan and heater of any slot may be told the same again
 	causes    []charging.Alarm
 
 	mu       sync.Mutex

@@ -93,7 +93,7 @@ func TestFanAndHeater(t *testing.T) {
 		r.until("it is said", func() bool { return slices.Equal(r.State().Heated, []int{1}) })
 
 		r.boards.set(func() { r.boards.units[0].fan, r.boards.units[0].heater = slot.AirAuto, slot.AirAuto }) // its board forgot
-		time.Sleep(61 * time.Second)
+		time.Sleep(65 * time.Second)
 		require.Equal(t, [2]slot.Air{slot.AirAuto, slot.AirOn}, air(1))
 
 		r.boards.set(func() { r.boards.units[0].perS, r.boards.units[0].risingAt = .8, time.Now() }) // up to warm

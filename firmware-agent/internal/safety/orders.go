@@ -164,8 +164,8 @@ func (l *Loop) airs(now time.Duration) job {
 		case !l.verdict.Power[n-1] && heater == slot.AirOn:
 			heater = slot.AirOff
 		}
-		same := o.airTold && o.fan == fan && o.heater == heater && now-o.airAt < airAgain
-		if same || now < o.air.next || l.guard.Silent(n) {
+		same := o.airTold && o.fan == fan && o.heater == heater
+		if same && (now-o.airAt < airAgain || now < l.repeat) || now < o.air.next || l.guard.Silent(n) {
 			continue
 		}
 		return l.tellAir(n, fan, heater)
@@ -179,6 +179,7 @@ func (l *Loop) tellAir(n int, fan, heater slot.Air) job {
 		o := &l.slots[n-1]
 		err := l.o.Board.Air(ctx, n, fan, heater)
 		now := l.o.Now()
+		l.repeat = now + airPause
 		if err != nil {
 			o.air.failed(now, onAgain)
 			l.o.Log.Debug("fan and heater", "slot", n, "err", err)
