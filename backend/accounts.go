@@ -75,7 +75,7 @@ func (c staffAddCommand) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	return withSealedStore(s, c.Database, c.KeyDir, func(ctx context.Context, store *postgres.Store) error {
+	return withSealedStore(s, c.Database, c.KeyDir, actTimeout, func(ctx context.Context, store *postgres.Store) error {
 		err := store.AddAccount(ctx, staff.NewAccount{Login: c.Login, Name: c.Name, Roles: roles, Credentials: made.Credentials})
 		if err != nil {
 			return err
@@ -96,7 +96,7 @@ func (c staffResetCommand) Run(s shell) error {
 	if err != nil {
 		return err
 	}
-	return withSealedStore(s, c.Database, c.KeyDir, func(ctx context.Context, store *postgres.Store) error {
+	return withSealedStore(s, c.Database, c.KeyDir, actTimeout, func(ctx context.Context, store *postgres.Store) error {
 		if err := store.ResetAccount(ctx, c.Login, made.Credentials); err != nil {
 			return err
 		}

@@ -29,6 +29,7 @@ type commands struct {
 	Cabinet     cabinetCommand     `cmd:"" help:"Enrol cabinets, list them, accept a new epoch."`
 	Battery     batteryCommand     `cmd:"" help:"Import the registry of batteries, say where one is."`
 	Rider       riderCommand       `cmd:"" help:"Add riders, give one a first battery."`
+	Roll        rollCommand        `cmd:"" help:"The union's roll of its members."`
 	Review      reviewCommand      `cmd:"" help:"Decide the cases that have more than one explanation."`
 	Staff       staffCommand       `cmd:"" help:"Accounts of staff, tokens of machines, the audit log."`
 	Audit       auditCommand       `cmd:"" help:"Recompute every count, credit and custody from the ledger; exit 1 on a difference."`

@@ -40,12 +40,12 @@ func withStoreFor(s shell, d config.Database, most time.Duration, act func(conte
 }
 
 // withSealedStore runs an act on what is kept closed: secrets of staff, phone numbers.
-func withSealedStore(s shell, d config.Database, dir string, act func(context.Context, *postgres.Store) error) error {
+func withSealedStore(s shell, d config.Database, dir string, most time.Duration, act func(context.Context, *postgres.Store) error) error {
 	keys, err := fleet.LoadKeys(dir)
 	if err != nil {
 		return config.Mistakes{fmt.Errorf("--key-dir: %w", err)}
 	}
-	return withStoreAs(s, d, postgres.Options{Seal: keys.Seal(), Vault: keys.Vault()}, actTimeout, act)
+	return withStoreAs(s, d, postgres.Options{Seal: keys.Seal(), Vault: keys.Vault()}, most, act)
 }
 
 func withStoreAs(s shell, d config.Database, o postgres.Options, most time.Duration, act func(context.Context, *postgres.Store) error) error {

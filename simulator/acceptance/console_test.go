@@ -102,6 +102,9 @@ func (s *stage) makeNews(r *replica, c *cabinet) *news {
 	n.refusedID = strings.TrimSpace(s.run("backend", "rider", "add", "--name", "Zhang San"))
 	_, err = s.phone(r, n.refusedID).Scan(ctx, c.id, "why")
 	require.ErrorContains(s.t, err, string(protocol.ReasonNoBattery))
+	list := filepath.Join(s.dir, "roll.csv")
+	require.NoError(s.t, os.WriteFile(list, []byte("name,phone,district,branch\nLi Wei,13800001234,Gongshu,Branch 1\nWang Fang,12,Gongshu,Branch 1\n"), 0o600))
+	require.Contains(s.t, s.run("backend", "roll", "import", list, "--key-dir", s.keys(), "--apply", "--add-unions"), "imported: 1 added, 0 changed, 0 unchanged, 1 refused, 2 union bodies")
 	for range 2 {
 		id, _ := s.newRider()
 		s.leaveWrongBattery(r, c, id)
@@ -349,6 +352,8 @@ func (d *desk) look() {
 		{"refused", "/staff/riders/" + n.refusedID, "reason.no_battery"},
 		{"credits", "/staff/credits", "page.credits"},
 		{"faults", "/staff/faults", "page.faults"},
+		{"rolls", "/staff/roll", "union.tree"},
+		{"roll", "/staff/roll/1", "roll.report"},
 		{"accounts", "/staff/accounts", "page.accounts"},
 		{"me", "/staff/me", "me.sessions"},
 		{"audit-log", "/staff/audit-log", "page.audit-log"},
