@@ -151,16 +151,10 @@ type state struct {
 }
 
 // states is every reason, every outcome, every step, and every page.
-func states() []state {
-	swapPage := "/c/hb-0001/swaps/" + string(swapA)
-	view := func(change func(*swap.View)) func(*site) {
-		return func(s *site) {
-			s.books.change(func(v *swap.View) {
-				v.State, v.Step, v.Slot, v.Door, v.Reason, v.Outcome, v.Soc, v.Reachable = swap.StateActive, swap.StepGranted, 0, "", "", "", nil, true
-				change(v)
-			})
-		}
-	}
+func states() []state { return append(pageStates(), swapStates()...) }
+
+// pageStates are the pages beside a swap, and what a cabinet can be.
+func pageStates() []state {
 	cabinet := func(change func(*swap.CabinetView)) func(*site) {
 		return func(s *site) {
 			s.books.mu.Lock()
@@ -172,7 +166,7 @@ func states() []state {
 		}
 	}
 	plain := func(*swap.CabinetView) {}
-	all := []state{
+	return []state{
 		{name: "signin", path: "/c/hb-0001", says: "signin"},
 		{name: "cabinet", rider: riderA, path: "/c/hb-0001", says: "swap"},
 		{name: "cabinet-owed", rider: riderC, path: "/c/hb-0001", says: "collect"},
@@ -198,6 +192,21 @@ func states() []state {
 		{name: "fault-sent", rider: riderA, path: "/c/hb-0001/fault?sent=17", says: "fault.sent", hotline: true},
 		{name: "home", path: "/", says: "home", hotline: true},
 		{name: "notfound", path: "/nothing", says: "notfound", hotline: true},
+	}
+}
+
+// swapStates are all that a swap, or the wish for one, can come to.
+func swapStates() []state {
+	swapPage := "/c/hb-0001/swaps/" + string(swapA)
+	view := func(change func(*swap.View)) func(*site) {
+		return func(s *site) {
+			s.books.change(func(v *swap.View) {
+				v.State, v.Step, v.Slot, v.Door, v.Reason, v.Outcome, v.Soc, v.Reachable = swap.StateActive, swap.StepGranted, 0, "", "", "", nil, true
+				change(v)
+			})
+		}
+	}
+	all := []state{
 		{name: "unknown", rider: riderA, path: swapPage, says: "unknown", hotline: true, digits: true, set: view(func(v *swap.View) {
 			v.Step, v.Slot, v.Reachable = swap.StepDispense, 48, false
 		})},
