@@ -13,7 +13,7 @@ import (
 )
 
 // TestSwapByThePage does a swap by the rider's page alone: as it comes, without
-// JavaScript, over a slow network, and with nothing but a keyboard.
+// JavaScript, and with nothing but a keyboard. TestSwapOnTheDemo has a slow network.
 func TestSwapByThePage(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, false)
@@ -28,7 +28,6 @@ func TestSwapByThePage(t *testing.T) {
 	for _, kind := range []phoneKind{
 		{name: "as-it-comes", language: "zh", width: phoneWidth, height: phoneHeight},
 		{name: "without-script", language: "en", width: phoneWidth, height: phoneHeight, noScript: true},
-		{name: "slow-network", language: "zh", width: wideWidth, height: wideHeight, roundTrip: 600 * time.Millisecond},
 		{name: "keyboard-only", language: "en", width: wideWidth, height: wideHeight, keyboard: true},
 	} {
 		t.Run(kind.name, func(t *testing.T) {
