@@ -136,6 +136,7 @@ func (p *phonePage) follow(s *stage, c *cabinet, riderID, put string, leave bool
 			ask()
 		case key == "reason.presence_required": // the button was not noticed yet
 			p.tap(swapButton)
+			p.wait("an answer", func(page string) bool { return !strings.Contains(page, p.words["step.requested"]) })
 		case doors[key] && !acted[key]:
 			acted[key] = true
 			p.look(strings.TrimPrefix(key, "step."))

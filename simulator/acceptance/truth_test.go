@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -48,7 +49,7 @@ func (b balancer) RoundTrip(r *http.Request) (*http.Response, error) {
 func (s *stage) balance() string {
 	s.t.Helper()
 	server := httptest.NewServer(&httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetXForwarded() }, Transport: balancer(s.replicas), FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetXForwarded() }, Transport: balancer(s.replicas), FlushInterval: -1, ErrorLog: log.New(io.Discard, "", 0),
 		ErrorHandler: func(rw http.ResponseWriter, _ *http.Request, _ error) { rw.WriteHeader(http.StatusBadGateway) },
 	})
 	s.t.Cleanup(func() {
