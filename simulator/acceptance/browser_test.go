@@ -131,12 +131,14 @@ func (p *phonePage) follow(s *stage, c *cabinet, riderID, put string, leave bool
 		case strings.HasPrefix(key, "outcome."):
 			p.look(strings.TrimPrefix(key, "outcome."))
 			return key
-		case key == "reason.busy": // no door is known to be closed before it has been so for two seconds
+		case again(key):
 			p.toCabinet(c)
 			ask()
 		case key == "reason.presence_required": // the button was not noticed yet
 			p.tap(swapButton)
 			p.wait("an answer", func(page string) bool { return !strings.Contains(page, p.words["step.requested"]) })
+		case strings.HasPrefix(key, "reason."):
+			p.t.Fatalf("refused: %s", p.words[key])
 		case doors[key] && !acted[key]:
 			acted[key] = true
 			p.look(strings.TrimPrefix(key, "step."))
@@ -258,12 +260,9 @@ func (p *phonePage) wait(what string, is func(page string) bool) {
 func (p *phonePage) next() (key string, slot int) {
 	p.t.Helper()
 	p.wait("what to do next", func(page string) bool {
-		key, slot = "", 0
-		for k, text := range p.words {
-			if (strings.HasPrefix(k, "step.") || strings.HasPrefix(k, "outcome.") || k == "reason.busy" || k == "reason.presence_required") && strings.Contains(page, text) {
-				key = k
-				break
-			}
+		key, slot = p.saying(page, "step.", "outcome."), 0
+		if key == "" {
+			key = p.saying(page, "reason.")
 		}
 		for line := range strings.Lines(page) {
 			if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
@@ -275,6 +274,22 @@ func (p *phonePage) next() (key string, slot int) {
 	})
 	return key, slot
 }
+
+// saying is the key, of those that begin so, of a text that stands on the page.
+func (p *phonePage) saying(page string, kinds ...string) string {
+	for key, text := range p.words {
+		for _, kind := range kinds {
+			if strings.HasPrefix(key, kind) && strings.Contains(page, text) {
+				return key
+			}
+		}
+	}
+	return ""
+}
+
+// again reports whether a refusal passes by itself: the door of the swap before is
+// not known to be closed for two seconds yet, or a busy machine was too slow.
+func again(key string) bool { return key == "reason.busy" || key == "reason.cabinet_offline" }
 
 // look takes a picture, and measures what stands on the page.
 func (p *phonePage) look(name string) {

@@ -81,13 +81,13 @@ func (p *phonePage) byDemo(d demoSigns) (toSlot, toDone time.Duration) {
 		switch {
 		case key == "outcome.swapped":
 			return toSlot, time.Since(began)
-		case strings.HasPrefix(key, "outcome."):
-			p.t.Fatalf("the swap ended as %s", key)
-		case key == "reason.busy": // the door of the swap before is not closed for two seconds yet
+		case again(key):
 			p.tap("a.button[href^='/c/']")
 			p.wait("the cabinet's page", func(page string) bool { return strings.Contains(page, p.words["history"]) })
 			began = time.Now()
 			p.tap(swapButton)
+		case strings.HasPrefix(key, "outcome."), strings.HasPrefix(key, "reason."):
+			p.t.Fatalf("the swap ended: %s", p.words[key])
 		case key == "step.deposit" && !acted[key]:
 			toSlot = time.Since(began)
 			acted[key] = true

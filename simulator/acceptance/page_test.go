@@ -96,6 +96,7 @@ func (p *phonePage) everyKind(s *stage, c *cabinet) {
 	require.Zero(p.t, books.OpenCredits)
 
 	p.tap("a.button[href*='/fault?']")
+	p.wait("what is broken", func(page string) bool { return strings.Contains(page, p.words["fault.ask"]) })
 	p.look("fault")
 	p.tap("button[value=door]")
 	p.wait("that the report arrived", func(page string) bool {
