@@ -68,10 +68,11 @@ func demoPhone(t testing.TB, d demoSigns, kind phoneKind) *phonePage {
 func (p *phonePage) byDemo(d demoSigns) (toSlot, toDone time.Duration) {
 	p.t.Helper()
 	hand := func(act string, slot int) {
-		resp, err := http.PostForm(d.hands, url.Values{"act": {act}, "slot": {strconv.Itoa(slot)}, "still": {""}})
+		resp, err := http.PostForm(d.hands+"/cabinets/"+d.cabinet, url.Values{"act": {act}, "slot": {strconv.Itoa(slot)}, "still": {""}})
 		require.NoError(p.t, err)
 		require.NoError(p.t, resp.Body.Close())
-		require.NotContains(p.t, resp.Request.URL.RawQuery, "no%3A", "%s %d", act, slot)
+		require.Equal(p.t, http.StatusOK, resp.StatusCode)
+		require.NotContains(p.t, resp.Request.URL.Query().Get("said"), "no: ", "%s %d", act, slot)
 	}
 	began := time.Now()
 	p.tap(swapButton)
