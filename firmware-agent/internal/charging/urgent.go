@@ -11,6 +11,10 @@ import (
 // ageLeft is how long before a reading is too old the slot is read out of turn.
 const ageLeft = 600 * time.Millisecond
 
+// idleLeft is the same of a slot that has no power: less, so that a poller that is a
+// little late is left to it.
+const idleLeft = 400 * time.Millisecond
+
 // watchEvery is how often a battery that gets warmer is read.
 const watchEvery = 100 * time.Millisecond
 
@@ -27,8 +31,8 @@ func (g *Guard) Urgent(now time.Duration) []int {
 		sign := s.hot == 1 || s.rising == 1 || s.current == 1 || s.smog == 1
 		died := s.told && !s.on && s.last.At <= s.offAt+CurrentDies && now > s.offAt+CurrentDies
 		// While the contactor is closed a relay that sticks can give any slot power.
-		live := s.told && s.on || g.cabinet.told && g.cabinet.closed
-		old := live && now-s.at > g.limits.MaxAge-ageLeft
+		live := g.cabinet.told && g.cabinet.closed && now-s.at > g.limits.MaxAge-idleLeft
+		old := s.told && s.on && now-s.at > g.limits.MaxAge-ageLeft || live
 		missed := s.unsure() && s.misses > 0
 		climbs := s.climb.maybe && now-s.last.At >= watchEvery
 		switch {
