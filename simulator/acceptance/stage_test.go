@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -46,6 +47,7 @@ type stage struct {
 	tls                  *authority // nil: the broker lets anybody in
 	replicas             []*replica
 	cabinets             []*cabinet
+	street               string // of cabinets that are enrolled; "": Test street
 	batteries            int
 }
 
@@ -63,6 +65,7 @@ type cabinet struct {
 	dir          string
 	slots        int
 	baud         int
+	thinking     string    // what a board may take to answer, "" for what real ones take
 	port         *pty.Port // nil: the test brings its own
 	device       string    // what the agent opens
 	metrics      string
@@ -262,7 +265,7 @@ func (s *stage) enrol(id string, slots int) *cabinet {
 	s.t.Helper()
 	c := s.prepareAgent(id, slots)
 	s.run("backend", "cabinet", "enrol", "--id", id, "--device-key", c.deviceKeyPub, "--slots", fmt.Sprint(slots),
-		"--station", "Test station", "--street", "Test street")
+		"--station", "Test station", "--street", cmp.Or(s.street, "Test street"))
 	return c
 }
 
@@ -329,12 +332,12 @@ device_key_file: %s
 root_public_key: %s
 key_list_file: %s
 mqtt: {url: %q%s}
-serial: {port: %q, baud: %d}
+serial: {port: %q, baud: %d%s}
 board: {kind: slotboard, slots: %d}
 metrics_listen: %s
 screen_listen: %s
 %s`, c.id, filepath.Join(c.dir, "state"), c.keyFile(), strings.TrimSpace(string(root)), filepath.Join(s.keys(), "keys.json"),
-		s.mqttURL, certificates, c.device, c.baud, c.slots, strings.TrimSuffix(strings.TrimPrefix(c.metrics, "http://"), "/metrics"),
+		s.mqttURL, certificates, c.device, c.baud, c.thinking, c.slots, strings.TrimSuffix(strings.TrimPrefix(c.metrics, "http://"), "/metrics"),
 		strings.TrimPrefix(c.screen, "http://"), c.extraConfig)
 }
 
