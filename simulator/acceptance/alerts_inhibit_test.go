@@ -212,10 +212,10 @@ func whatIsWrong(t *testing.T, manager string, posted int, alerts map[string]rul
 
 // receiver is who is to hear of an alert.
 func receiver(a rule) string {
-	switch {
-	case a.Alert == "SwapSmokeOrWaterAlarm" || a.Alert == "SwapSlotThermalAlarm":
+	switch a.Alert {
+	case "SwapSmokeOrWaterAlarm", "SwapSlotThermalAlarm":
 		return "safety"
-	case a.Alert == "SwapWatchdog":
+	case "SwapWatchdog":
 		return "watchdog"
 	}
 	return map[string]string{"critical": "now", "warning": "today", "info": "someday"}[a.Labels["severity"]]

@@ -396,7 +396,8 @@ func (s *stage) newCabinetIn(street string, slots, charged int) *cabinet {
 // a rider, a battery or a swap, and promtool finds nothing to say.
 func (w *watchedStage) nobodyIsALabel() {
 	w.t.Helper()
-	books := w.run("backend", "audit", "--json")
+	books, err := w.tools.Run(w.t.Context(), "", "backend", "audit", "--json")
+	require.Equal(w.t, 1, process.ExitStatus(err), "the books were falsified: %v", err)
 	known := map[string]bool{}
 	for _, id := range regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f-]{27}|BT[0-9A-Z]{8,}|FOREIGN-[a-z0-9-]+`).FindAllString(books, -1) {
 		known[id] = true

@@ -411,3 +411,29 @@ func TestTheTableOfAlertsIsTrue(t *testing.T) {
 	}
 	require.Len(t, rows, len(alerts))
 }
+
+// TestComposeMountsWhatThereIs: what the compose file brings into containers is
+// there. No container engine is needed to see that, nor is one here to see more.
+func TestComposeMountsWhatThereIs(t *testing.T) {
+	t.Parallel()
+	var file struct {
+		Services map[string]struct {
+			Image   string
+			Volumes []string
+		}
+		Volumes map[string]any
+	}
+	readYAML(t, &file, "..", "packaging", "compose.yaml")
+	require.Len(t, file.Services, 3)
+	for name, s := range file.Services {
+		require.Regexp(t, `^[a-z/]+:v?[0-9]+\.[0-9]+\.[0-9]+$`, s.Image, "a version, never the latest")
+		for _, v := range s.Volumes {
+			from, _, _ := strings.Cut(v, ":")
+			if strings.HasPrefix(from, ".") {
+				require.DirExists(t, shipped(t, "..", "packaging", from), name)
+			} else {
+				require.Contains(t, file.Volumes, from, name)
+			}
+		}
+	}
+}
