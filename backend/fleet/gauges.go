@@ -93,10 +93,12 @@ func sendRefused(ch chan<- prometheus.Metric, refused bool) {
 	newGauge("swap_slot_series_refused", "1 while per-slot series are wanted but refused, as the fleet has too many slots.").send(ch, bit(refused))
 }
 
-// writeCabinets writes what there is to say of cabinets, behind what Collect has
-// read.
+// writeCabinets writes what there is to say of cabinets: of what Collect has read,
+// so that a page is whole or says that the database is away.
 func (g *gauges) writeCabinets(to io.Writer) error {
-	now, err := g.read()
+	g.mu.Lock()
+	now, err := g.now, g.err
+	g.mu.Unlock()
 	if err != nil {
 		return nil //nolint:nilerr // swap_database_up has said so
 	}
