@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -349,4 +350,22 @@ func TestEverythingHasATextInBothLanguages(t *testing.T) {
 		require.Equal(t, strings.Contains(all["zh"][k], "{"), strings.Contains(all["en"][k], "{"), k)
 	}
 	require.Len(t, all["en"], len(all["zh"]))
+}
+
+// TestChineseBreaksAtStops: what is said in large letters is broken after a stop
+// only (word-break: keep-all), so that no line begins with one: between two stops
+// there is room for 13 signs on the smallest phone.
+func TestChineseBreaksAtStops(t *testing.T) {
+	const room = 13
+	zh, err := loadTexts("zh")
+	require.NoError(t, err)
+	parts := regexp.MustCompile(`[（“]?[^，。；：！？（“]*[，。；：！？）”]*`)
+	for key, text := range zh {
+		if !strings.HasPrefix(key, "step.") && !strings.HasPrefix(key, "outcome.") && !strings.HasPrefix(key, "reason.") {
+			continue
+		}
+		for _, part := range parts.FindAllString(text, -1) {
+			require.LessOrEqual(t, utf8.RuneCountInString(part), room, "%s: %q", key, part)
+		}
+	}
 }
