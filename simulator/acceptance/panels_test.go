@@ -37,8 +37,13 @@ type watched struct {
 	began      time.Time
 }
 
-// How the test's Prometheus is quicker than the shipped one.
-const scrapeEvery = time.Second
+const (
+	// scrapeEvery is how the test's Prometheus is quicker than the shipped one.
+	scrapeEvery = time.Second
+	// watchPatience is how long a busy machine may take to start a demo, or to
+	// bring trouble about.
+	watchPatience = 4 * patience
+)
 
 // watchDemo starts a demo with two replicas as `make monitoring` does, only that
 // Prometheus looks every second.
@@ -99,7 +104,7 @@ func (w *watched) find(pattern string) string {
 
 func (w *watched) until(what string, is func() bool) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), watchPatience)
 	defer cancel()
 	require.NoError(w.t, process.Until(ctx, 250*time.Millisecond, what, func() (bool, error) { return is(), nil }))
 }
@@ -399,7 +404,7 @@ func (w *watched) noPanelIsEmpty(all map[string]dashboard, yours string) {
 		empty[uid+" / annotation"] = func() bool { return len(v.since(alerts)) == 0 }
 	}
 	require.Greater(w.t, len(empty), 90)
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*patience)
+	ctx, cancel := context.WithTimeout(w.t.Context(), watchPatience)
 	defer cancel()
 	err := process.Until(ctx, 500*time.Millisecond, "panels are empty", func() (bool, error) {
 		maps.DeleteFunc(empty, func(_ string, is func() bool) bool { return !is() })
