@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -73,7 +75,9 @@ func (w *watched) threeClicks(all map[string]dashboard, yours string) {
 func (w *watched) leads(link string) {
 	w.t.Helper()
 	if name, ok := strings.CutPrefix(link, "/public/runbooks/"); ok {
-		require.Contains(w.t, alertNames(w.t), strings.TrimSuffix(name, ".md"))
+		b, err := os.ReadFile(filepath.Join(monitoringFolder(w.t), "runbooks", name))
+		require.NoError(w.t, err)
+		require.True(w.t, strings.HasPrefix(string(b), "# "+strings.TrimSuffix(name, ".md")+"\n"), name)
 		return
 	}
 	require.Contains(w.t, link, "/staff/")
