@@ -45,6 +45,7 @@ type agent struct {
 	wishes   chan protocol.Wish
 	guides   chan protocol.Guide
 	asks     chan protocol.HelloRequest // those that nobody waits for are lost
+	orders   chan protocol.MaintenanceGrant
 }
 
 type granted struct {
@@ -64,6 +65,7 @@ func newAgent(t testing.TB, id protocol.CabinetID, lookup protocol.KeyLookup) *a
 		grants: make(chan granted, 10), cancels: make(chan protocol.Cancel, 10), wishes: make(chan protocol.Wish, 10),
 		guides: make(chan protocol.Guide, 100),
 		asks:   make(chan protocol.HelloRequest, 1),
+		orders: make(chan protocol.MaintenanceGrant, 10),
 	}
 	_, err = rand.Read(a.epoch[:])
 	require.NoError(t, err)
@@ -119,6 +121,15 @@ func (a *agent) got(raw []byte, at time.Time) {
 		pass(a, e, a.wishes)
 	case protocol.TypeGuide:
 		pass(a, e, a.guides)
+	case protocol.TypeMaintenanceGrant:
+		pass(a, e, a.orders)
+	case protocol.TypeMaintenanceRequest:
+		var m protocol.MaintenanceRequest
+		if err := protocol.Decode(e, &m); err != nil {
+			a.t.Error(err)
+			return
+		}
+		a.asked(m)
 	case protocol.TypePrepare:
 		var m protocol.Prepare
 		if err := protocol.Decode(e, &m); err != nil {
@@ -173,6 +184,20 @@ func (a *agent) answer(m protocol.Prepare) {
 		}
 		a.send(protocol.UpRPC, p)
 	}
+}
+
+// asked answers an order as it answers prepare.
+func (a *agent) asked(m protocol.MaintenanceRequest) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.mute {
+		return
+	}
+	answer := protocol.MaintenanceAnswer{OrderID: m.OrderID, Epoch: a.epoch, BootSeq: 1, BootID: a.boot, Reason: a.refuse}
+	if a.refuse == "" {
+		_, _ = rand.Read(answer.Nonce[:]) // never fails
+	}
+	a.send(protocol.UpRPC, answer)
 }
 
 func (a *agent) send(ch protocol.Channel, m protocol.Message) {

@@ -72,11 +72,13 @@ func TestConsole(t *testing.T) {
 	t.Run("desk-en", func(t *testing.T) {
 		d := office(t, "desk-en", "en", deskWidth, deskHeight)
 		d.signIn()
+		d.maintain(12)
 		d.look()
 	})
 	t.Run("phone-zh", func(t *testing.T) {
 		d := office(t, "phone-zh", "zh", phoneWidth, phoneHeight)
 		d.signIn()
+		d.maintain(11)
 		d.look()
 	})
 }

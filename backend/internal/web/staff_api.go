@@ -106,9 +106,9 @@ type serviceBody struct {
 }
 
 type setSlotInput struct {
-	cabinetInput
-	Slot int `path:"slot" minimum:"1" maximum:"48"`
-	Body serviceBody
+	CabinetID string `path:"cabinet_id" pattern:"^[a-z0-9-]{4,24}$"` // not embedded: an embedded one is not read
+	Slot      int    `path:"slot" minimum:"1" maximum:"48"`
+	Body      serviceBody
 }
 
 func (w *Web) apiSetSlot(ctx context.Context, in *setSlotInput) (*struct{}, error) {
@@ -116,8 +116,8 @@ func (w *Web) apiSetSlot(ctx context.Context, in *setSlotInput) (*struct{}, erro
 }
 
 type setServiceInput struct {
-	cabinetInput
-	Body serviceBody
+	CabinetID string `path:"cabinet_id" pattern:"^[a-z0-9-]{4,24}$"` // not embedded: an embedded one is not read
+	Body      serviceBody
 }
 
 func (w *Web) apiSetService(ctx context.Context, in *setServiceInput) (*struct{}, error) {
@@ -170,8 +170,8 @@ func (w *Web) apiBattery(ctx context.Context, in *batteryInput) (*bodyOf[staff.B
 }
 
 type markInput struct {
-	batteryInput
-	Body struct {
+	Serial string `path:"battery_serial" maxLength:"50"`
+	Body   struct {
 		Mark   string `json:"mark" enum:"flagged,recalled,retired"`
 		On     bool   `json:"on"`
 		Reason string `json:"reason" minLength:"3" maxLength:"200"`

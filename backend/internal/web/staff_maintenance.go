@@ -32,8 +32,8 @@ func (w *Web) postMaintenance(rw http.ResponseWriter, r *http.Request) {
 }
 
 type maintenanceInput struct {
-	cabinetInput
-	Body struct {
+	CabinetID string `path:"cabinet_id" pattern:"^[a-z0-9-]{4,24}$"` // not embedded: an embedded one is not read
+	Body      struct {
 		What string `json:"what" enum:"begin,open,end"`
 		Slot int    `json:"slot,omitempty" minimum:"0" maximum:"48" doc:"Of open"`
 	}
