@@ -237,10 +237,13 @@ func (d *desk) maintain(slot int) {
 	press(fmt.Sprintf("name=slot][value='%d'", slot), "done.maintenance_open")
 	d.see("maintenance-open")
 	k.at(c, slot, "")
+	d.open(page)
+	d.tap("form[action$='/maintenance'] button[value=end]")
+	s.until("the order to end is not answered", func() bool {
+		text := d.text()
+		return strings.Contains(text, d.words["done.maintenance_end"]) || strings.Contains(text, d.words["done.order_granted"])
+	})
 	s.until("it does not end", func() bool {
-		d.open(page)
-		d.tap("form[action$='/maintenance'] button[value=end]")
-		d.says(d.words["order.end"])
 		d.open(page)
 		return !strings.Contains(d.text(), d.words["maintenance.on"])
 	})
