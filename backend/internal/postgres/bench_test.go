@@ -124,7 +124,7 @@ func (d *deck) nextSwaps(b *testing.B, couriers map[protocol.CabinetID]*courier)
 		k.acked = uint64(len(k.raws))
 	}
 	_, err := d.direct().CopyFrom(context.Background(), pgx.Identifier{"swap"}, []string{"swap_id", "cabinet_id", "rider_id", "kind", "state",
-		"epoch", "boot_seq", "boot_id", "nonce", "dispense", "step", "view_seq", "requested_at", "updated_at"}, pgx.CopyFromRows(rows))
+		"epoch", "boot_seq", "boot_id", "nonce", "deposit_slots", "dispense", "step", "view_seq", "requested_at", "updated_at"}, pgx.CopyFromRows(rows))
 	require.NoError(b, err)
 }
 
@@ -140,7 +140,7 @@ func (d *deck) grantedRow(c *cabinet, r swap.RiderID) (*protocol.Grant, []any) {
 	g.DepositSlots, g.Dispense = c.offers(g.Kind)
 	now := time.Now()
 	return g, []any{string(g.SwapID), string(c.id), string(r), "swap", "granted", c.epoch[:], 1, g.BootID[:], g.Nonce[:],
-		g.Dispense, "granted", 1, now, now}
+		g.DepositSlots, g.Dispense, "granted", 1, now, now}
 }
 
 // flood sends all that is left, each cabinet its next message when the one before

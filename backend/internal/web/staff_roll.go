@@ -188,7 +188,7 @@ func (w *Web) rollReport(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(rw, "\ufeff") // Excel takes it for UTF-8 then; who is gone need not be told
 	c := csv.NewWriter(rw)
 	c.UseCRLF = true
-	_ = c.Write([]string{t.text("import.row"), t.text("fate"), t.text("import.what")})
+	_ = c.Write([]string{t.text("import.row"), t.text("fate"), t.text("audit.detail")})
 	for _, f := range fates {
 		_ = c.Write([]string{strconv.Itoa(f.Row), t.text("fate." + string(f.Fate)), strings.Join(t.fate(f), "; ")})
 	}
