@@ -437,9 +437,10 @@ func (w *watched) nothingIsDouble(all map[string]dashboard) {
 	require.Len(w.t, w.open(all["swap-fleet"], nil).rowsOf("All cabinets"), 4)
 	require.Len(w.t, w.open(all["swap-platform"], nil).rowsOf("Replicas"), 2)
 	require.InDelta(w.t, 4, w.one(`sum(fleet:swap_cabinets:count)`), 0)
-	// Replicas may have read a moment apart, and a slot may count in two states.
+	// Replicas may have read a moment apart: for that moment a slot counts in two
+	// states, and a battery is with two. A sum over replicas would be twice as much.
 	require.Less(w.t, w.one(`sum(fleet:swap_cabinet_slots:sum)`), 1.5*4*12)
-	require.InDelta(w.t, 4*8+9+1, w.one(`sum(fleet:swap_batteries:max)`), 0) // in slots, of riders, yours
+	require.Less(w.t, w.one(`sum(fleet:swap_batteries:max)`), 1.5*(4*8+9+1)) // in slots, of riders, yours
 }
 
 func (v *view) rowsOf(title string) map[string]map[string]string { return v.rows(v.titled(title)) }
