@@ -32,6 +32,10 @@ func (c serveCommand) Run(s shell) error {
 	if notifyErr != nil {
 		err = withMistake(err, notifyErr)
 	}
+	codes, codesErr := codeSender(c.RiderNotify, s.log)
+	if codesErr != nil {
+		err = withMistake(err, codesErr)
+	}
 	if err != nil {
 		return err
 	}
@@ -45,8 +49,8 @@ func (c serveCommand) Run(s shell) error {
 	f, err := fleet.New(fleet.Options{
 		DatabaseURL: c.DatabaseURL, BrokerURL: broker.URL, BrokerTLS: broker.TLS, TelemetryTLS: broker.TelemetryTLS, Keys: keys,
 		Listen: c.Listen, MetricsListen: c.MetricsListen, MetricsSlots: fleet.MetricsSlots(c.MetricsSlots), PublicURL: public, RiderCode: c.RiderCode, RetentionMonths: c.RetentionMonths, Hotline: c.Hotline, Notifier: tells,
-		TrustedProxies: proxies,
-		Version:        version(), Log: s.log,
+		CodeSender: codes, CodesPerHour: c.RiderCodesPerHour,
+		TrustedProxies: proxies, Version: version(), Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -98,6 +102,9 @@ func (c checkConfigCommand) Run(s shell) error {
 	}
 	if _, notifyErr := notifier(c.Notify); notifyErr != nil {
 		err = withMistake(err, notifyErr)
+	}
+	if _, codesErr := codeSender(c.RiderNotify, s.log); codesErr != nil {
+		err = withMistake(err, codesErr)
 	}
 	if c.Database.Check() == nil {
 		if dbErr := fleet.CheckDatabase(s.ctx, c.DatabaseURL); dbErr != nil {

@@ -3,8 +3,8 @@ package fleet
 import (
 	"context"
 	"errors"
-	"time"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/backend/internal/web"
@@ -92,9 +92,9 @@ func (b books) History(ctx context.Context, id swap.RiderID, n int) ([]swap.View
 	return b.f.store.History(ctx, id, n)
 }
 
-// CreateSession stores a session.
-func (b books) CreateSession(ctx context.Context, rider swap.RiderID, hash []byte, expires time.Time) error {
-	_, err := forWeb(struct{}{}, b.f.store.CreateSession(ctx, rider, hash, expires))
+// CreateSession stores a session that nothing proves.
+func (b books) CreateSession(ctx context.Context, rider swap.RiderID, s binding.Session) error {
+	_, err := forWeb(struct{}{}, b.f.store.CreateSession(ctx, rider, s))
 	return err
 }
 
@@ -106,4 +106,21 @@ func (b books) EndSession(ctx context.Context, hash []byte) error {
 // SessionRider is whose session it is.
 func (b books) SessionRider(ctx context.Context, hash []byte) (swap.RiderID, error) {
 	return forWeb(b.f.store.SessionRider(ctx, hash))
+}
+
+// Devices are a rider's.
+func (b books) Devices(ctx context.Context, rider swap.RiderID, hash []byte) ([]binding.Device, error) {
+	return forWeb(b.f.store.Devices(ctx, rider, hash))
+}
+
+// EndDevice ends one of them.
+func (b books) EndDevice(ctx context.Context, rider swap.RiderID, id string) error {
+	_, err := forWeb(struct{}{}, b.f.store.EndDevice(ctx, rider, id))
+	return err
+}
+
+// EndOtherDevices ends all but one.
+func (b books) EndOtherDevices(ctx context.Context, rider swap.RiderID, hash []byte) error {
+	_, err := forWeb(struct{}{}, b.f.store.EndOtherDevices(ctx, rider, hash))
+	return err
 }

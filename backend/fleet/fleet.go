@@ -60,8 +60,12 @@ type Options struct {
 	RetentionMonths int
 	// Notifier tells people of safety events; nil: the log is all.
 	Notifier Notifier
-	Version  string
-	Log      *slog.Logger
+	// CodeSender sends codes to riders' phones; nil: riders bind with codes that
+	// staff hand out. CodesPerHour bounds them; 0: as package binding has it.
+	CodeSender   CodeSender
+	CodesPerHour int
+	Version      string
+	Log          *slog.Logger
 }
 
 // Fleet is one backend.
@@ -78,6 +82,7 @@ type Fleet struct {
 	beats    *heartbeats
 	notifier Notifier
 	alarmed  chan struct{} // a safety event was committed
+	coded    chan struct{} // a code was asked for
 	guides   guides
 
 	databaseUp atomic.Bool
@@ -114,7 +119,7 @@ func New(o Options) (*Fleet, error) {
 	if o.RetentionMonths == 0 {
 		o.RetentionMonths = defaultRetentionMonths
 	}
-	f := &Fleet{o: o, log: o.Log, ring: &link.Ring{}, closing: make(chan struct{}), notifier: o.Notifier, alarmed: make(chan struct{}, 1)}
+	f := &Fleet{o: o, log: o.Log, ring: &link.Ring{}, closing: make(chan struct{}), notifier: o.Notifier, alarmed: make(chan struct{}, 1), coded: make(chan struct{}, 1)}
 	if f.notifier == nil {
 		f.notifier = notify.Log{Log: o.Log}
 	}
@@ -182,6 +187,9 @@ func (f *Fleet) Start(ctx context.Context) (err error) {
 	if f.o.RiderCode != "" {
 		f.log.Warn("DEVELOPMENT SIGN-IN: every rider signs in with one code; never use --rider-code in production")
 	}
+	if _, ok := f.o.CodeSender.(notify.Log); ok {
+		f.log.Warn("CODES IN THE LOG: whoever reads it signs in as anybody; never use --rider-notify log in production")
+	}
 	return nil
 }
 
@@ -228,6 +236,7 @@ func (f *Fleet) openBooks(ctx context.Context) error {
 	var err error
 	f.store, err = postgres.Open(ctx, f.o.DatabaseURL, postgres.Options{
 		Log: f.log, RiderRef: f.o.Keys.RiderRef, OpenGrant: f.o.Keys.OpenGrant, Seal: f.o.Keys.Seal(), Vault: f.o.Keys.Vault(),
+		MessagesPerHour: f.o.CodesPerHour,
 	})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)
@@ -244,9 +253,7 @@ func (f *Fleet) pages(at net.Addr) (http.Handler, error) {
 	o := web.Options{
 		Books: books{f}, Staff: console{f.store, f}, PublicURL: public, Ready: f.ready, Observe: f.metrics.request, Scanned: f.metrics.scan,
 		Closing: f.closing, Hotline: f.o.Hotline, TrustedProxies: f.o.TrustedProxies, Version: f.o.Version, Log: f.log,
-	}
-	if f.o.RiderCode != "" {
-		o.SignIn = web.DevelopmentCode{Code: f.o.RiderCode, Books: o.Books}
+		SignIn: binder{f}, SessionKey: f.o.Keys.Sessions(), DevelopmentCode: f.o.RiderCode, RetentionMonths: f.o.RetentionMonths,
 	}
 	return web.New(o)
 }

@@ -50,6 +50,7 @@ type Keys struct {
 	riderRef []byte
 	seal     *staff.Seal
 	vault    *phone.Vault
+	sessions []byte
 }
 
 // Seal keeps the secrets of staff closed. Its key is derived from that of the
@@ -58,6 +59,10 @@ func (k Keys) Seal() *staff.Seal { return k.seal }
 
 // Vault keeps the phone numbers of riders; its keys are derived from the same.
 func (k Keys) Vault() *phone.Vault { return k.vault }
+
+// Sessions is the key that riders' session tokens are made with; it is derived
+// from the same, so that every replica makes the same of a repeated request.
+func (k Keys) Sessions() []byte { return k.sessions }
 
 // sealOf derives the seal's key.
 func sealOf(riderRef []byte) (*staff.Seal, error) {
@@ -193,6 +198,8 @@ func LoadKeys(dir string) (Keys, error) {
 		k.seal, err = sealOf(k.riderRef)
 		note(err)
 		k.vault, err = phone.NewVault(k.riderRef)
+		note(err)
+		k.sessions, err = hkdf.Key(sha256.New, k.riderRef, nil, "batteryswap rider sessions v1", sha256.Size)
 	}
 	note(err)
 	if len(errs) > 0 {

@@ -44,6 +44,10 @@ func (f *Fleet) startLoops() {
 	f.askAll.Store(true)
 	loops.Go(func() { f.askForHellos(ctx) })
 	loops.Go(func() { f.tellAll(ctx) })
+	if f.o.CodeSender != nil {
+		loops.Go(func() { f.sendCodes(ctx) })
+	}
+	loops.Go(func() { f.every(ctx, "forget old codes", oldCodesEvery, f.store.ForgetOldCodes) })
 	loops.Go(func() { f.every(ctx, "expire requests", expireEvery, f.expireRequests) })
 	loops.Go(func() { f.every(ctx, "write telemetry", telemetryEvery, f.writeTelemetry) })
 	loops.Go(func() { f.audit(ctx) })

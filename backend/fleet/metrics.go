@@ -36,6 +36,7 @@ type metrics struct {
 	requestTime  *prometheus.HistogramVec
 
 	signIns      *prometheus.CounterVec
+	codes        *prometheus.CounterVec
 	certificates prometheus.Collector
 	build        prometheus.Gauge
 	public       *prometheus.GaugeVec
@@ -79,7 +80,8 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		notices:     counter("swap_safety_notices_total", "Tries to tell people of a safety event.", "result"),
 		requests:    counter("swap_http_requests_total", "HTTP requests.", "route", "method", "status"),
 		requestTime: histogram("swap_http_request_duration_seconds", "HTTP requests; a scan waits for its cabinet.", quick, "route", "method"),
-		signIns:     counter("swap_login_attempts_total", "Sign-ins of riders and staff: ok, refused, too_many or error.", "who", "result"),
+		signIns:     counter("swap_login_attempts_total", "Sign-ins of riders and staff, and codes that riders asked for: ok, refused, too_many or error.", "who", "result"),
+		codes:       counter("swap_rider_codes_total", "Tries to send a code to a rider's phone: sent or failed.", "result"),
 		waiting:     map[protocol.CabinetID]time.Time{},
 		ended:       map[protocol.CabinetID]ended{},
 	}
@@ -137,7 +139,7 @@ func (m *metrics) begin() {
 func (m *metrics) own() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.build, m.public, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag, m.batchRecords, m.ingest,
-		m.safety, m.notices, m.requests, m.requestTime, m.signIns, m.certificates,
+		m.safety, m.notices, m.requests, m.requestTime, m.signIns, m.codes, m.certificates,
 	}
 }
 
@@ -176,8 +178,10 @@ func (m *metrics) request(route, method string, status int, took time.Duration) 
 // signsIn says who signs in by a route, "" when nobody does.
 func signsIn(route string) string {
 	switch route {
-	case "/api/v1/sessions", "/c/{cabinet_id}/sign-in":
+	case "/api/v1/sessions", "/c/{cabinet_id}/sign-in", "/c/{cabinet_id}/bind":
 		return "rider"
+	case "/api/v1/codes", "/c/{cabinet_id}/bind/code":
+		return "code"
 	case "/staff/sign-in":
 		return "staff"
 	}
@@ -302,4 +306,12 @@ func (m *metrics) told(err error) {
 		result = "failed"
 	}
 	m.notices.WithLabelValues(result).Inc()
+}
+
+func (m *metrics) sentCode(err error) {
+	result := "sent"
+	if err != nil {
+		result = "failed"
+	}
+	m.codes.WithLabelValues(result).Inc()
 }

@@ -35,7 +35,7 @@ func (f *Fleet) tellAll(ctx context.Context) {
 	for ctx.Err() == nil {
 		due, err := f.store.ClaimNotices(ctx, maxNotices, noticeLease)
 		if err == nil && len(due) > 0 {
-			err = f.tell(ctx, due)
+			err = each(due, func(n postgres.Notice) error { return f.tellOne(ctx, n) })
 		}
 		if ctx.Err() != nil {
 			return
@@ -47,14 +47,14 @@ func (f *Fleet) tellAll(ctx context.Context) {
 	}
 }
 
-// tell tries each notice once.
-func (f *Fleet) tell(ctx context.Context, due []postgres.Notice) error {
-	errs := make([]error, len(due))
-	var all sync.WaitGroup
-	for i, n := range due {
-		all.Go(func() { errs[i] = f.tellOne(ctx, n) })
+// each does something about all of them at once, and gives one of the errors.
+func each[T any](all []T, do func(T) error) error {
+	errs := make([]error, len(all))
+	var doing sync.WaitGroup
+	for i, x := range all {
+		doing.Go(func() { errs[i] = do(x) })
 	}
-	all.Wait()
+	doing.Wait()
 	for _, err := range errs {
 		if err != nil {
 			return err

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
@@ -229,7 +230,7 @@ func TestRidersObjects(t *testing.T) {
 		require.NoError(t, err)
 		serial := protocol.BatterySerial("OWN-" + name[:1])
 		o.battery(serial, swap.Place{RiderID: id})
-		require.NoError(t, o.store.CreateSession(t.Context(), id, staff.HashToken(name), time.Now().Add(time.Hour)))
+		require.NoError(t, o.store.CreateSession(t.Context(), id, binding.Session{TokenHash: staff.HashToken(name)}))
 		sessions, riders = append(sessions, name), append(riders, id)
 	}
 	require.Eventually(t, func() bool {

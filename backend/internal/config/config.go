@@ -48,6 +48,7 @@ type Serve struct {
 	TrustedProxies []string `name:"trusted-proxies" env:"SWAP_TRUSTED_PROXIES" placeholder:"CIDR" help:"Addresses of your own proxies, as 10.0.0.0/8: their X-Forwarded-For says where a request comes from. Several with commas."`
 
 	Notify
+	RiderNotify
 }
 
 const maxRetentionMonths = 120
@@ -83,6 +84,17 @@ type Notify struct {
 	Notify           string `name:"notify" env:"SWAP_NOTIFY" enum:"log,webhook" default:"log" help:"How safety events are told at once: log, or webhook with the next two."`
 	NotifyURL        string `name:"notify-url" env:"SWAP_NOTIFY_URL" placeholder:"URL" help:"Where each is posted as signed JSON, as https://HOST/PATH."`
 	NotifySecretFile string `name:"notify-secret-file" env:"SWAP_NOTIFY_SECRET_FILE" placeholder:"FILE" help:"The secret that signs them (HMAC-SHA256): 32 characters or more, mode 0600."`
+}
+
+// NotifyNone is the value of --rider-notify that sends nothing.
+const NotifyNone = "none"
+
+// RiderNotify says how codes come to riders' phones.
+type RiderNotify struct {
+	RiderNotify           string `name:"rider-notify" env:"SWAP_RIDER_NOTIFY" enum:"none,log,webhook" default:"none" help:"How codes are sent to riders' phones: webhook with the next two; none: riders bind with codes that staff hand out; log: for demonstrations only."`
+	RiderNotifyURL        string `name:"rider-notify-url" env:"SWAP_RIDER_NOTIFY_URL" placeholder:"URL" help:"Where each is posted as signed JSON, as https://HOST/PATH."`
+	RiderNotifySecretFile string `name:"rider-notify-secret-file" env:"SWAP_RIDER_NOTIFY_SECRET_FILE" placeholder:"FILE" help:"The secret that signs them (HMAC-SHA256): 32 characters or more, mode 0600."`
+	RiderCodesPerHour     int    `name:"rider-codes-per-hour" env:"SWAP_RIDER_CODES_PER_HOUR" default:"1000" help:"At most so many are sent in an hour to all phones together."`
 }
 
 // Mistakes are all that is wrong with a configuration.
@@ -163,6 +175,9 @@ func (s Serve) Check() (Broker, *url.URL, error) {
 	s.proxies(&m)
 	if s.RetentionMonths < 1 || s.RetentionMonths > maxRetentionMonths {
 		m.add("retention-months", "%d, want 1 to %d", s.RetentionMonths, maxRetentionMonths)
+	}
+	if s.RiderCodesPerHour < 0 {
+		m.add("rider-codes-per-hour", "%d, want 1 or more", s.RiderCodesPerHour)
 	}
 	if n := len(s.RiderCode); n > 64 {
 		m.add("rider-code", "%d characters, want at most 64", n)

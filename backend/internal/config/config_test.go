@@ -46,6 +46,7 @@ func TestEveryMistakeNamesItsFlag(t *testing.T) {
 		{"no prefix", func(s *Serve) { s.TrustedProxies = []string{"10.0.0.0/8", "proxy.example"} }, `--trusted-proxies: "proxy.example": want ADDRESS/BITS`},
 		{"everybody", func(s *Serve) { s.TrustedProxies = []string{"0.0.0.0/0"} }, "--trusted-proxies: 0.0.0.0/0: that is everybody"},
 		{"no retention", func(s *Serve) { s.RetentionMonths = 0 }, "--retention-months: 0, want 1 to 120"},
+		{"codes", func(s *Serve) { s.RiderCodesPerHour = -1 }, "--rider-codes-per-hour: -1"},
 		{"public", func(s *Serve) { s.PublicURL = "swap.example" }, "--public-url"},
 		{"public path", func(s *Serve) { s.PublicURL = "https://swap.example/x" }, "--public-url"},
 	} {
@@ -85,7 +86,7 @@ func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
 			require.Regexp(t, "^(SWAP_[A-Z_]+|DATABASE_URL|MQTT_URL)$", f.Envs[0])
 		}
 	}
-	require.Equal(t, 20, n)
+	require.Equal(t, 24, n)
 }
 
 func TestLogger(t *testing.T) {

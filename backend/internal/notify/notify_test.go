@@ -135,3 +135,28 @@ func TestLog(t *testing.T) {
 	require.NoError(t, n.Notify(t.Context(), fire))
 	require.True(t, strings.Contains(b.String(), `"cabinet_id":"hb-0001"`) && strings.Contains(b.String(), `"reason":"smoke"`), b.String())
 }
+
+// TestACodeIsSigned as a notice is, and a log has no number.
+func TestACodeIsSigned(t *testing.T) {
+	code := Code{MessageID: "m-1", Kind: KindCode, Phone: "15400000001", Code: "012345", Language: "zh", ExpiresAt: noon, Try: 2}
+	bodies, signatures := make(chan string, 1), make(chan string, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body) // what is missing fails below
+		bodies <- r.Header.Get(HeaderEvent) + " " + string(b)
+		signatures <- r.Header.Get(HeaderSignature) + " " + Sign(secret, r.Header.Get(HeaderTimestamp), b)
+	}))
+	defer s.Close()
+	var sender CodeSender = webhook(t, s.URL)
+	require.NoError(t, sender.SendCode(t.Context(), code))
+	id, body, _ := strings.Cut(<-bodies, " ")
+	require.Equal(t, "m-1", id)
+	require.JSONEq(t, `{"message_id":"m-1","kind":"binding_code","phone":"15400000001","code":"012345","language":"zh","expires_at":"2026-03-01T04:00:00Z","try":2}`, body)
+	got, want, _ := strings.Cut(<-signatures, " ")
+	require.Equal(t, want, got)
+
+	var b bytes.Buffer
+	sender = Log{slog.New(slog.NewJSONHandler(&b, nil))}
+	require.NoError(t, sender.SendCode(t.Context(), code))
+	require.Contains(t, b.String(), `"phone":"154****0001","code":"012345"`)
+	require.NotContains(t, b.String(), "15400000001")
+}

@@ -34,7 +34,7 @@ const (
 	maxAnswer = 4 << 10
 )
 
-// Webhook posts each notice as JSON. Any answer but 2xx is an error.
+// Webhook posts each notice and each code as JSON. Any answer but 2xx is an error.
 type Webhook struct {
 	url    string
 	secret []byte
@@ -102,8 +102,14 @@ func Sign(secret []byte, timestamp string, body []byte) string {
 }
 
 // Notify implements Notifier.
-func (w *Webhook) Notify(ctx context.Context, n Notice) error {
-	body, err := json.Marshal(n)
+func (w *Webhook) Notify(ctx context.Context, n Notice) error { return w.post(ctx, n.EventID, n) }
+
+// SendCode implements CodeSender.
+func (w *Webhook) SendCode(ctx context.Context, c Code) error { return w.post(ctx, c.MessageID, c) }
+
+// post sends what is to be told, signed; id is the same whenever it is told.
+func (w *Webhook) post(ctx context.Context, id string, what any) error {
+	body, err := json.Marshal(what)
 	if err != nil {
 		return fmt.Errorf("webhook: %w", err)
 	}
@@ -113,7 +119,7 @@ func (w *Webhook) Notify(ctx context.Context, n Notice) error {
 	}
 	timestamp := strconv.FormatInt(w.now().Unix(), 10)
 	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set(HeaderEvent, n.EventID)
+	r.Header.Set(HeaderEvent, id)
 	r.Header.Set(HeaderTimestamp, timestamp)
 	r.Header.Set(HeaderSignature, Sign(w.secret, timestamp, body))
 	answer, err := w.client.Do(r)

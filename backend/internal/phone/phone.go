@@ -1,9 +1,9 @@
 // Package phone knows the mobile numbers of riders and how they are kept.
 //
 // It gives Parse, which reads a number as people write it, Mask, which is what
-// staff see, and Vault, which keeps numbers so that a copy of the database alone
-// gives none away: closed with AES-GCM, and found again by a keyed hash. It needs
-// a key that the database does not have.
+// staff see, and Vault, which keeps numbers, and codes on their way to them, so
+// that a copy of the database alone gives none away: closed with AES-GCM, and found
+// again by a keyed hash. It needs a key that the database does not have.
 //
 // # Why
 //
@@ -20,6 +20,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 )
 
@@ -76,16 +77,20 @@ func (n Number) Mask() string {
 // String masks: a number that is printed by mistake gives nobody away.
 func (n Number) String() string { return n.Mask() }
 
-// Vault keeps numbers.
+// LogValue masks what a log would write as JSON.
+func (n Number) LogValue() slog.Value { return slog.StringValue(n.Mask()) }
+
+// Vault keeps numbers, and the codes that are sent to them.
 type Vault struct {
-	aead cipher.AEAD
-	hash []byte
+	aead  cipher.AEAD
+	hash  []byte
+	codes []byte
 }
 
 // MinKeyBytes is the least that a Vault's key has to have.
 const MinKeyBytes = 32
 
-// NewVault makes one; both its keys are derived from the one given.
+// NewVault makes one; all its keys are derived from the one given.
 func NewVault(key []byte) (*Vault, error) {
 	if len(key) < MinKeyBytes {
 		return nil, fmt.Errorf("phone vault: a key of %d bytes, want %d or more", len(key), MinKeyBytes)
@@ -98,6 +103,10 @@ func NewVault(key []byte) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("phone vault: %w", err)
 	}
+	codes, err := hkdf.Key(sha256.New, key, nil, "batteryswap codes v1", 32)
+	if err != nil {
+		return nil, fmt.Errorf("phone vault: %w", err)
+	}
 	block, err := aes.NewCipher(closing)
 	if err != nil {
 		return nil, fmt.Errorf("phone vault: %w", err)
@@ -106,24 +115,53 @@ func NewVault(key []byte) (*Vault, error) {
 	if err != nil {
 		return nil, fmt.Errorf("phone vault: %w", err)
 	}
-	return &Vault{aead: aead, hash: hash}, nil
+	return &Vault{aead: aead, hash: hash, codes: codes}, nil
 }
 
 // Close seals the number of a rider: for another rider it does not open.
-func (v *Vault) Close(riderID string, n Number) string {
-	return base64.RawStdEncoding.EncodeToString(v.aead.Seal(nil, nil, []byte(n), []byte(riderID)))
-}
+func (v *Vault) Close(riderID string, n Number) string { return v.seal(riderID, string(n)) }
 
 // Open gives the number back.
 func (v *Vault) Open(riderID, sealed string) (Number, error) {
-	b, err := base64.RawStdEncoding.DecodeString(sealed)
-	if err == nil {
-		b, err = v.aead.Open(nil, nil, b, []byte(riderID))
-	}
+	n, err := v.open(riderID, sealed)
 	if err != nil {
 		return "", fmt.Errorf("phone of rider %s: it was sealed with another key, or for somebody else", riderID)
 	}
-	return Number(b), nil
+	return Number(n), nil
+}
+
+// CloseCode seals a code until its message has been sent.
+func (v *Vault) CloseCode(messageID, code string) string { return v.seal("code "+messageID, code) }
+
+// OpenCode gives the code back.
+func (v *Vault) OpenCode(messageID, sealed string) (string, error) {
+	code, err := v.open("code "+messageID, sealed)
+	if err != nil {
+		return "", fmt.Errorf("code of message %s: it was sealed with another key, or for another message", messageID)
+	}
+	return code, nil
+}
+
+func (v *Vault) seal(about, text string) string {
+	return base64.RawStdEncoding.EncodeToString(v.aead.Seal(nil, nil, []byte(text), []byte(about)))
+}
+
+func (v *Vault) open(about, sealed string) (string, error) {
+	b, err := base64.RawStdEncoding.DecodeString(sealed)
+	if err == nil {
+		b, err = v.aead.Open(nil, nil, b, []byte(about))
+	}
+	return string(b), err
+}
+
+// HashCode is by what a code is checked; about says whose it is. There are few
+// codes: as of numbers, only a keyed hash hides them.
+func (v *Vault) HashCode(about, code string) []byte {
+	h := hmac.New(sha256.New, v.codes)
+	h.Write([]byte(about))
+	h.Write([]byte{0})
+	h.Write([]byte(code))
+	return h.Sum(nil)
 }
 
 // Hash is by what a number is found: 32 bytes.

@@ -3,6 +3,7 @@ package phone_test
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -35,6 +36,9 @@ func TestANumberIsPrintedMasked(t *testing.T) {
 	for _, format := range []string{"%s", "%v", "%q"} {
 		require.NotContains(t, fmt.Sprintf(format, n), "12345678")
 	}
+	var b bytes.Buffer
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "phone", n)
+	require.Contains(t, b.String(), `"138****5678"`)
 	require.Equal(t, "138****5678", n.Mask())
 	require.Equal(t, "****", phone.Number("").Mask())
 }
@@ -62,6 +66,18 @@ func TestVault(t *testing.T) {
 	require.Equal(t, v.Hash(n), v.Hash("13800001234"))
 	require.NotEqual(t, v.Hash(n), other.Hash(n))
 	require.NotEqual(t, v.Hash(n), v.Hash("13800001235"))
+
+	code, err := v.OpenCode("m-1", v.CloseCode("m-1", "012345"))
+	require.NoError(t, err)
+	require.Equal(t, "012345", code)
+	_, err = v.OpenCode("m-2", v.CloseCode("m-1", "012345"))
+	require.ErrorContains(t, err, "another message")
+	_, err = v.Open("m-1", v.CloseCode("m-1", "012345"))
+	require.Error(t, err, "a code is no number")
+	require.Equal(t, v.HashCode("a", "1"), v.HashCode("a", "1"))
+	for _, not := range [][]byte{v.HashCode("b", "1"), v.HashCode("a", "2"), other.HashCode("a", "1")} {
+		require.NotEqual(t, v.HashCode("a", "1"), not)
+	}
 
 	_, err = phone.NewVault([]byte("short"))
 	require.ErrorContains(t, err, "5 bytes")

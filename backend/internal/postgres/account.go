@@ -167,10 +167,7 @@ func (s *Store) BeginTry(ctx context.Context, login, address string) (staff.Try,
 	login, address = clip(login), clip(address)
 	t := staff.Try{Secrets: staff.Secrets{Login: login}}
 	err := s.tx(ctx, func(tx pgx.Tx) error {
-		// Whoever tries the same account or from the same address waits here, so
-		// that a hundred at once are not counted before the first is written.
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(k) FROM (SELECT hashtextextended(x, 5) AS k FROM unnest($1::text[]) x ORDER BY k) o`,
-			[]string{"login " + login, "address " + address}); err != nil {
+		if err := lockWords(ctx, tx, "login "+login, "address "+address); err != nil {
 			return err
 		}
 		var many bool

@@ -82,8 +82,12 @@ func testVault(t testing.TB) *phone.Vault {
 }
 
 // open is one more replica.
-func (d *deck) open() *postgres.Store {
-	s, err := postgres.Open(context.Background(), d.url, postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant, Seal: testSeal(d.t), Vault: testVault(d.t)})
+func (d *deck) open() *postgres.Store { return d.openWith(func(*postgres.Options) {}) }
+
+func (d *deck) openWith(change func(*postgres.Options)) *postgres.Store {
+	o := postgres.Options{RiderRef: riderRef, OpenGrant: d.openGrant, Seal: testSeal(d.t), Vault: testVault(d.t)}
+	change(&o)
+	s, err := postgres.Open(context.Background(), d.url, o)
 	require.NoError(d.t, err)
 	d.t.Cleanup(s.Close)
 	return s

@@ -2,22 +2,18 @@ package postgres
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/big"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
-
-// codeDigits is the length of a binding code: it is typed by thumb.
-const codeDigits = 8
 
 // NewBindingCode makes the one-time code by which a rider binds a phone. An
 // older one stops working.
@@ -25,16 +21,15 @@ func (s *Store) NewBindingCode(ctx context.Context, id swap.RiderID) (code strin
 	if !isUUID(string(id)) {
 		return "", until, fmt.Errorf("rider: %w", ErrNotFound)
 	}
-	n, err := rand.Int(rand.Reader, big.NewInt(1e8))
-	if err != nil {
-		return "", until, fmt.Errorf("binding code: %w", err)
+	if s.o.Vault == nil {
+		return "", until, errNoVault
 	}
-	code = fmt.Sprintf("%0*d", codeDigits, n)
+	code = binding.NewCode(binding.StaffDigits)
 	err = s.acting(ctx, "binding code", func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `INSERT INTO binding_code (rider_id, code_hash, made_by, expires_at)
-			SELECT rider_id, $2, $3, now() + $4::interval FROM rider WHERE rider_id = $1 AND active
-			ON CONFLICT (rider_id) DO UPDATE SET code_hash = $2, made_by = $3, made_at = now(), expires_at = now() + $4::interval, tries = 0
-			RETURNING expires_at`, string(id), staff.HashToken(string(id)+" "+code), staff.Who(ctx).Login, staff.CodeLife).Scan(&until)
+			SELECT rider_id, $2, $3, now() + $4::interval FROM rider WHERE rider_id = $1 AND forgotten_at IS NULL
+			ON CONFLICT (rider_id) DO UPDATE SET code_hash = $2, made_by = $3, made_at = now(), expires_at = now() + $4::interval, tries = 0, used_at = NULL, used_by = NULL
+			RETURNING expires_at`, string(id), s.o.Vault.HashCode(string(id), code), staff.Who(ctx).Login, staff.CodeLife).Scan(&until)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("rider %s: %w", id, ErrNotFound)
 		}

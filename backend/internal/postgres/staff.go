@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -200,10 +201,15 @@ func (s *Store) AssignBattery(ctx context.Context, serial protocol.BatterySerial
 	return nil
 }
 
-// NewRider is a rider to add; RiderID "" makes one.
+// NewRider is a rider to add; RiderID "" makes one. Phone and MembershipNo may be
+// missing: who has neither binds no phone.
 type NewRider struct {
 	RiderID                       swap.RiderID
 	Name, Union, Street, Platform string
+	Phone                         phone.Number
+	MembershipNo                  string
+	// MemberFrom and MemberTo are the first and the last day; "": no bound.
+	MemberFrom, MemberTo swap.Day
 }
 
 // AddRider adds a rider.
@@ -217,17 +223,30 @@ func (s *Store) AddRider(ctx context.Context, r NewRider) (swap.RiderID, error) 
 	if r.Name == "" {
 		return "", errors.New("name: want one")
 	}
+	var sealed, hash any
+	if r.Phone != "" {
+		if s.o.Vault == nil {
+			return "", errNoVault
+		}
+		sealed, hash = s.o.Vault.Close(string(r.RiderID), r.Phone), s.o.Vault.Hash(r.Phone)
+	}
 	err := s.acting(ctx, "add rider", func(tx pgx.Tx) error {
 		union, err := unionNamed(ctx, tx, r.Union)
 		if err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `INSERT INTO rider (rider_id, name, union_id, street, platform) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT DO NOTHING`, string(r.RiderID), clean(r.Name), union, clean(r.Street), clean(r.Platform))
-		if err != nil {
+		tag, err := tx.Exec(ctx, `INSERT INTO rider (rider_id, name, union_id, street, platform, phone_sealed, phone_hash, membership_no, member_from, member_to)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, NULLIF($8, ''), NULLIF($9, '')::date, NULLIF($10, '')::date) ON CONFLICT (rider_id) DO NOTHING`,
+			string(r.RiderID), clean(r.Name), union, clean(r.Street), clean(r.Platform), sealed, hash, clean(r.MembershipNo),
+			string(r.MemberFrom), string(r.MemberTo))
+		switch {
+		case isConstraint(err, "rider_phone_hash_key"):
+			return fmt.Errorf("another rider with this phone: %w", staff.ErrExists)
+		case isConstraint(err, "rider_membership_no_key"):
+			return fmt.Errorf("another rider with this membership number: %w", staff.ErrExists)
+		case err != nil:
 			return err
-		}
-		if tag.RowsAffected() == 0 {
+		case tag.RowsAffected() == 0:
 			return fmt.Errorf("rider_id %s: %w", r.RiderID, staff.ErrExists)
 		}
 		return audit(ctx, tx, "rider.add", string(r.RiderID), nil)

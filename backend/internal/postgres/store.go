@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
@@ -32,9 +34,14 @@ type Options struct {
 	Seal *staff.Seal
 	// Vault keeps the phone numbers of riders. Nil: none can be read or written.
 	Vault *phone.Vault
+	// MessagesPerHour bounds the codes that are sent to all phones; 0:
+	// binding.MessagesPerHour.
+	MessagesPerHour int
 	// MaxConns bounds the pool; 0: 16.
 	MaxConns int32
 }
+
+func (o Options) messagesPerHour() int { return cmp.Or(o.MessagesPerHour, binding.MessagesPerHour) }
 
 // Store is the books in a database. It is safe for concurrent use.
 type Store struct {

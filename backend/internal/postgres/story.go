@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
@@ -157,7 +158,7 @@ func (s *Store) Riders(ctx context.Context, find string) ([]staff.Rider, error) 
 	return out, nil
 }
 
-const sqlRiders = `SELECT rider_id::text, name, coalesce((SELECT b.name FROM union_body b WHERE b.union_id = rider.union_id), ''), street, active, counted, open_reviews,
+const sqlRiders = `SELECT rider_id::text, name, coalesce((SELECT b.name FROM union_body b WHERE b.union_id = rider.union_id), ''), street, ` + isMember + `, counted, open_reviews,
 	platform, coalesce(membership_no, ''), phone_hash IS NOT NULL, coalesce(to_char(member_from, 'YYYY-MM-DD'), ''), coalesce(to_char(member_to, 'YYYY-MM-DD'), ''), forgotten_at IS NOT NULL FROM rider`
 
 func scanRider(r pgx.CollectableRow) (v staff.Rider, err error) {
@@ -185,7 +186,8 @@ func (s *Store) RiderDetail(ctx context.Context, id swap.RiderID) (staff.RiderDe
 	}
 	var until *time.Time
 	err = s.pool.QueryRow(ctx, `SELECT ARRAY(SELECT battery_serial FROM battery WHERE rider_id = $1 AND holder = 'rider' ORDER BY 1),
-		(SELECT expires_at FROM binding_code WHERE rider_id = $1 AND expires_at > now())`, string(id)).Scan(&d.Batteries, &until)
+		(SELECT expires_at FROM binding_code WHERE rider_id = $1 AND used_at IS NULL AND tries < $2 AND expires_at > now()),
+		(SELECT count(*) FROM session WHERE rider_id = $1 AND expires_at > now())`, string(id), binding.Tries).Scan(&d.Batteries, &until, &d.Devices)
 	if err != nil {
 		return d, fmt.Errorf("rider %s: %w", id, err)
 	}

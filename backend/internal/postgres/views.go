@@ -119,8 +119,9 @@ func (s *Store) Rider(ctx context.Context, id swap.RiderID) (swap.RiderView, err
 	err := s.pool.QueryRow(ctx, `SELECT counted, now(),
 			(SELECT count(*) FROM credit c WHERE c.rider_id = r.rider_id AND c.state IN ('open', 'reserved')),
 			ARRAY(SELECT battery_serial FROM battery b WHERE b.rider_id = r.rider_id AND b.holder = 'rider' ORDER BY 1),
-			ARRAY(SELECT swap_id::text FROM swap w WHERE w.rider_id = r.rider_id AND w.state <> 'closed' ORDER BY parked, swap_id DESC)
-		FROM rider r WHERE rider_id = $1`, string(id)).Scan(&v.SwapsTotal, &now, &v.OpenCredits, &v.Batteries, &open)
+			ARRAY(SELECT swap_id::text FROM swap w WHERE w.rider_id = r.rider_id AND w.state <> 'closed' ORDER BY parked, swap_id DESC),
+			NOT `+isMember+`, coalesce(member_from::text, ''), coalesce(member_to::text, '')
+		FROM rider r WHERE rider_id = $1`, string(id)).Scan(&v.SwapsTotal, &now, &v.OpenCredits, &v.Batteries, &open, &v.Inactive, &v.MemberFrom, &v.MemberTo)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return swap.RiderView{}, ErrNotFound
 	}

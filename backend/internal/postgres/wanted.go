@@ -49,6 +49,10 @@ func (w *wanted) add(o wanted) {
 	w.lastEpochs, w.lastSeqs = append(w.lastEpochs, o.lastEpochs...), append(w.lastSeqs, o.lastSeqs...)
 }
 
+// isMember says whether a rider may begin a swap today: days are of Asia/Shanghai.
+const isMember = `(active AND forgotten_at IS NULL AND (now() AT TIME ZONE 'Asia/Shanghai')::date
+	BETWEEN coalesce(member_from, '-infinity') AND coalesce(member_to, 'infinity'))`
+
 // The statements lock in the one order of this package: cabinet, rider, credit,
 // battery, swap, each sorted. Every row is found by an index through a lateral
 // join, which leaves the planner no other way: a plan made for an empty table
@@ -58,7 +62,7 @@ const (
 		k.last_seq, k.last_hash, k.hole, k.forked, k.boot_seq, k.boot_id, k.clock_boot, k.clock_offset_ms
 		FROM cabinet_cursor k JOIN cabinet c USING (cabinet_id) LEFT JOIN cabinet_state s USING (cabinet_id)`
 
-	riderColumns   = `rider_id::text, active, deposits, returns, takes, counted, issued, credits_due, open_reviews`
+	riderColumns   = `rider_id::text, ` + isMember + `, deposits, returns, takes, counted, issued, credits_due, open_reviews`
 	creditColumns  = `credit_id::text, rider_id::text, origin, state, coalesce(swap_id::text, ''), opened_at`
 	batteryColumns = `battery_serial, type, is_foreign, holder, coalesce(rider_id::text, ''), coalesce(cabinet_id, ''), coalesce(slot, 0), ahead_of::text[], entries`
 

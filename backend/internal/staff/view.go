@@ -261,6 +261,7 @@ type RiderDetail struct {
 	Credits   []Credit                 `json:"credits"`
 	Scans     []Scan                   `json:"scans" doc:"The newest first"`
 	CodeUntil *time.Time               `json:"code_until,omitempty" doc:"A binding code is out"`
+	Devices   int                      `json:"devices" doc:"Phones that speak for the rider"`
 }
 
 // Fault is what a rider reported.

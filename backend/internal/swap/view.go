@@ -132,4 +132,8 @@ type RiderView struct {
 	OpenCredits    int
 	Batteries      []protocol.BatterySerial // in the rider's custody
 	OpenSwap       protocol.SwapID
+	Inactive       bool // no member today, or put out by staff: no swap begins
+	// MemberFrom and MemberTo are the first and the last day of the membership, ""
+	// for no bound.
+	MemberFrom, MemberTo Day
 }

@@ -7,7 +7,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -30,7 +29,7 @@ func (w *Web) registerAPI(mux *http.ServeMux) {
 	api := humago.New(mux, config)
 	w.openAPI = api.OpenAPI().YAML
 
-	register(w, api, http.MethodPost, "/api/v1/sessions", "create-session", "Sign in", anybody(), http.StatusCreated, w.createSession)
+	w.registerBindingAPI(api)
 	register(w, api, http.MethodPost, "/api/v1/swaps", "scan", "Scan a cabinet: ask it for a swap", riders(), http.StatusCreated, w.createSwap)
 	register(w, api, http.MethodGet, "/api/v1/swaps/{swap_id}", "get-swap", "One of one's own swaps", riders(), http.StatusOK, w.getSwap)
 	register(w, api, http.MethodPost, "/api/v1/swaps/{swap_id}/wish", "wish", "\"I closed the door\": ask the cabinet to look again", riders(), http.StatusAccepted, w.createWish)
@@ -70,37 +69,6 @@ func register[I, O any](w *Web, api huma.API, method, path, id, summary string, 
 		op.Middlewares = huma.Middlewares{w.machine(a)}
 	}
 	huma.Register(api, op, handler)
-}
-
-type createSessionInput struct {
-	Body struct {
-		RiderID string `json:"rider_id" minLength:"1" maxLength:"64"`
-		Code    string `json:"code" minLength:"1" maxLength:"64"`
-	}
-}
-
-type createSessionOutput struct {
-	SetCookie string `header:"Set-Cookie"`
-	Body      struct {
-		Token   string    `json:"token"`
-		Expires time.Time `json:"expires_at"`
-	}
-}
-
-func (w *Web) createSession(ctx context.Context, in *createSessionInput) (*createSessionOutput, error) {
-	if w.o.SignIn == nil {
-		return nil, problem(http.StatusForbidden, "sign-in-closed", "Sign-in closed", "riders cannot sign in at this backend yet")
-	}
-	s, ok, err := w.newSession(ctx, in.Body.RiderID, in.Body.Code)
-	if err != nil {
-		return nil, asProblem(err)
-	}
-	if !ok {
-		return nil, problem(http.StatusForbidden, "sign-in-refused", "Sign-in refused", "rider_id or code is wrong")
-	}
-	out := &createSessionOutput{SetCookie: w.cookie(s).String()}
-	out.Body.Token, out.Body.Expires = s.token, s.expires.UTC().Truncate(time.Second)
-	return out, nil
 }
 
 type createSwapInput struct {

@@ -110,7 +110,7 @@ func TestSessionAndAccount(t *testing.T) {
 	for _, h := range []string{"Authorization: Bearer " + got.Token, "Cookie: swap_session=" + got.Token} {
 		resp, body = s.ask(t, "GET", "/api/v1/riders/me", "", "", h)
 		require.Equal(t, 200, resp.StatusCode)
-		require.JSONEq(t, `{"rider_id":"`+string(riderA)+`","swaps_this_month":41,"swaps_total":99,"open_credits":0,"batteries":["B-1"]}`, body)
+		require.JSONEq(t, `{"rider_id":"`+string(riderA)+`","swaps_this_month":41,"swaps_total":99,"open_credits":0,"batteries":["B-1"],"active":true}`, body)
 	}
 
 	https := newWeb(t, s, "https://swap.example")

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -194,7 +195,7 @@ func (w *Web) show(rw http.ResponseWriter, r *http.Request, status int, name str
 	h.Set("Vary", "Accept-Language, Cookie")
 	if r.URL.Query().Get("lang") == lang {
 		http.SetCookie(rw, &http.Cookie{
-			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(sessionLife.Seconds()), Secure: w.https, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(binding.SessionLife.Seconds()), Secure: w.https, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		})
 	}
 	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -187,11 +188,14 @@ func (f *fakeBooks) Rider(_ context.Context, id swap.RiderID) (swap.RiderView, e
 	return r, f.down
 }
 
-func (f *fakeBooks) CreateSession(_ context.Context, rider swap.RiderID, hash []byte, _ time.Time) error {
+func (f *fakeBooks) CreateSession(_ context.Context, rider swap.RiderID, n binding.Session) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if _, known := f.riders[rider]; !known && f.down == nil {
+		return ErrNotFound
+	}
 	f.act("session")
-	f.sessions[string(hash)] = rider
+	f.sessions[string(n.TokenHash)] = rider
 	return f.down
 }
 
@@ -286,7 +290,7 @@ func newWeb(t *testing.T, s *site, public string) *Web {
 	u, err := url.Parse(public)
 	require.NoError(t, err)
 	w, err := New(Options{
-		Books: s.books, SignIn: DevelopmentCode{Code: "letmein", Books: s.books}, PublicURL: u,
+		Books: s.books, DevelopmentCode: "letmein", PublicURL: u,
 		Observe: func(route, method string, status int, _ time.Duration) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -320,7 +324,7 @@ func newSite(t *testing.T, change ...func(*http.Server)) *site {
 // token signs a rider in.
 func (s *site) token(t *testing.T, rider swap.RiderID) string {
 	t.Helper()
-	got, ok, err := s.web.newSession(t.Context(), string(rider), "letmein")
+	got, ok, err := s.web.developmentSession(t.Context(), string(rider), "letmein", "")
 	require.NoError(t, err)
 	require.True(t, ok)
 	return got.token

@@ -11,9 +11,11 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -70,6 +72,8 @@ const (
 	showNearby  = "nearby"
 	showHistory = "history"
 	showReport  = "report"
+	showDevices = "devices"
+	showPrivacy = "privacy"
 )
 
 // messageHome is the text for who has scanned nothing.
@@ -84,8 +88,11 @@ type page struct {
 	OpenSwap  string // where the rider's open swap is shown
 	Key       string // idempotency key of the forms of this page
 
-	SignInWrong, SignInClosed bool
-	SignInRider               string
+	Bind        bindView
+	SignInWrong bool // with the development code
+	SignInRider string
+	Devices     []binding.Device
+	Retention   int // months
 
 	Swap    *swap.View
 	Events  string // where the event stream is
@@ -228,11 +235,14 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name s
 	h.Set("Vary", "Accept-Language, Accept-Encoding, Cookie")
 	if asked := r.URL.Query().Get("lang"); asked == lang {
 		http.SetCookie(rw, &http.Cookie{
-			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(sessionLife.Seconds()),
+			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(binding.SessionLife.Seconds()),
 			Secure: w.https, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		})
 	}
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+	switch {
+	case p.Bind.Wait > 0 && status == http.StatusTooManyRequests:
+		h.Set("Retry-After", strconv.Itoa(p.Bind.Wait))
+	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
 		h.Set("Retry-After", retryAfter)
 	}
 	body := pack(r, h, b.Bytes())

@@ -214,7 +214,7 @@ func TestPageHints(t *testing.T) {
 
 func TestSignInClosed(t *testing.T) {
 	s := newSite(t)
-	s.web.o.SignIn = nil
+	s.web.o.DevelopmentCode = ""
 	p := newPhone(t, s)
 	p.open("/c/hb-0001")
 	require.Contains(t, p.html, "现在还不能登录")
@@ -237,6 +237,7 @@ func TestCrossSiteAndGet(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/c/hb-0001", "/c/hb-0001/swaps", "/c/hb-0001/sign-in", "/c/hb-0001/sign-out", "/c/hb-0001/swaps/" + string(swapA),
+		"/c/hb-0001/bind", "/c/hb-0001/bind/code", "/privacy", "/devices", "/devices/x/end", "/devices/end-others", "/api/v1/codes", "/api/v1/riders/me/devices",
 		"/c/hb-0001/swaps/" + string(swapA) + "/wish", "/c/hb-0001/swaps/" + string(swapA) + "/live", "/api/v1/swaps",
 		"/api/v1/sessions", "/api/v1/swaps/" + string(swapA), "/api/v1/swaps/" + string(swapA) + "/wish", "/api/v1/riders/me",
 		"/api/v1/cabinets", "/", "/favicon.ico", "/static/live.js", "/healthz", "/readyz",

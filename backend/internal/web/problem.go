@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -27,6 +28,19 @@ type Problem struct {
 	SwapID    protocol.SwapID `json:"swap_id,omitempty" doc:"The rider's other open swap"`
 	Errors    []FieldError    `json:"errors,omitempty" doc:"What is wrong with the request, field by field"`
 	RequestID string          `json:"request_id,omitempty" doc:"Names this request in the backend's log"`
+
+	wait int // s, for Retry-After; 0: the usual
+}
+
+// retryAfter is the value of the header, "" where trying again is of no use.
+func (p *Problem) retryAfter() string {
+	switch {
+	case p.wait > 0:
+		return strconv.Itoa(p.wait)
+	case p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests:
+		return retryAfter
+	}
+	return ""
 }
 
 // FieldError says what is wrong with one field.
@@ -131,8 +145,8 @@ func (w *Web) transform(ctx huma.Context, _ string, v any) (any, error) {
 	info.problem = p
 	out := *p
 	out.RequestID = info.id
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-		ctx.SetHeader("Retry-After", retryAfter)
+	if after := p.retryAfter(); after != "" {
+		ctx.SetHeader("Retry-After", after)
 	}
 	return &out, nil
 }
@@ -165,8 +179,8 @@ func writeProblem(rw http.ResponseWriter, r *http.Request, p *Problem) {
 	out := *p
 	out.RequestID = info.id
 	rw.Header().Set("Content-Type", "application/problem+json")
-	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusTooManyRequests {
-		rw.Header().Set("Retry-After", retryAfter)
+	if after := p.retryAfter(); after != "" {
+		rw.Header().Set("Retry-After", after)
 	}
 	rw.WriteHeader(p.Status)
 	_ = json.NewEncoder(rw).Encode(out) // the client is gone: nobody to tell

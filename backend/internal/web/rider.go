@@ -14,8 +14,7 @@ import (
 // registerPages puts the rider's pages on the mux.
 func (w *Web) registerPages(mux *http.ServeMux) {
 	w.handle(mux, "GET /c/{cabinet_id}", riders(), w.pageCabinet)
-	w.handle(mux, "POST /c/{cabinet_id}/sign-in", anybody(), w.postSignIn)
-	w.handle(mux, "POST /c/{cabinet_id}/sign-out", anybody(), w.postSignOut)
+	w.registerBinding(mux)
 	w.handle(mux, "POST /c/{cabinet_id}/swaps", riders(), w.postSwap)
 	w.handle(mux, "GET /c/{cabinet_id}/swaps/{swap_id}", riders(), w.pageSwap)
 	w.handle(mux, "GET /c/{cabinet_id}/swaps/{swap_id}/live", riders(), w.pageLive)
@@ -63,18 +62,6 @@ func (w *Web) signedIn(rw http.ResponseWriter, r *http.Request, status int) (swa
 
 func cabinetOf(r *http.Request) protocol.CabinetID {
 	return protocol.CabinetID(r.PathValue("cabinet_id"))
-}
-
-func (w *Web) pageSignIn(rw http.ResponseWriter, r *http.Request, status int, p page) {
-	c, ok := w.knownCabinet(rw, r)
-	if !ok {
-		return
-	}
-	p.Show, p.CabinetID, p.Cabinet, p.SignInClosed = showSignIn, c.CabinetID, c, w.o.SignIn == nil
-	if p.SignInRider == "" {
-		p.SignInRider = r.URL.Query().Get("rider_id") // a link may fill in who, never the code
-	}
-	w.render(rw, r, status, "page", p)
 }
 
 // knownCabinet is the cabinet of the path, or answers that there is none.
@@ -137,42 +124,6 @@ func (w *Web) showOpen(ctx context.Context, p *page, rider swap.RiderID, id prot
 
 func swapPath(cabinet protocol.CabinetID, id protocol.SwapID) string {
 	return fmt.Sprintf("/c/%s/swaps/%s", cabinet, id)
-}
-
-func (w *Web) postSignIn(rw http.ResponseWriter, r *http.Request) {
-	if w.o.SignIn == nil {
-		w.pageSignIn(rw, r, http.StatusForbidden, page{})
-		return
-	}
-	if !w.parseForm(rw, r) {
-		return
-	}
-	id := r.PostForm.Get("rider_id")
-	s, ok, err := w.newSession(r.Context(), id, r.PostForm.Get("code"))
-	if err != nil {
-		w.pageFailed(rw, r, cabinetOf(r), err)
-		return
-	}
-	if !ok {
-		w.pageSignIn(rw, r, http.StatusForbidden, page{SignInWrong: true, SignInRider: id})
-		return
-	}
-	http.SetCookie(rw, w.cookie(s))
-	w.toCabinet(rw, r)
-}
-
-// postSignOut ends the session itself: a copy of the cookie is worth nothing then.
-func (w *Web) postSignOut(rw http.ResponseWriter, r *http.Request) {
-	if token, _ := r.Context().Value(tokenKey{}).(string); token != "" {
-		if err := w.o.Books.EndSession(r.Context(), hashToken(token)); err != nil {
-			w.pageFailed(rw, r, cabinetOf(r), err)
-			return
-		}
-	}
-	c := w.cookie(session{})
-	c.MaxAge = -1
-	http.SetCookie(rw, c)
-	w.toCabinet(rw, r)
 }
 
 // toCabinet sends the browser on by GET, so that a reload repeats nothing.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -12,32 +13,26 @@ import (
 	"strings"
 	"time"
 
+	"batteryswap/backend/internal/binding"
+	numbers "batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/swap"
 )
 
 const (
-	sessionLife = 180 * 24 * time.Hour
-	tokenBytes  = 32
-	maxToken    = 128 // characters; a longer one is nobody's
+	tokenBytes = 32
+	maxToken   = 128 // characters; a longer one is nobody's
 )
 
-// DevelopmentCode lets any known rider sign in with one code for all. It is for
-// development and demonstrations only.
-type DevelopmentCode struct {
-	Code  string
-	Books Books
-}
-
-// Rider implements SignIn.
-func (d DevelopmentCode) Rider(ctx context.Context, id, code string) (swap.RiderID, bool, error) {
-	if subtle.ConstantTimeCompare([]byte(code), []byte(d.Code)) != 1 {
-		return "", false, nil
-	}
-	r, err := d.Books.Rider(ctx, swap.RiderID(strings.ToLower(strings.TrimSpace(id))))
-	if errors.Is(err, ErrNotFound) {
-		return "", false, nil
-	}
-	return r.RiderID, err == nil, err
+// SignIn binds phones to riders. Errors but binding.ErrWrong, binding.ErrNotSent
+// and *binding.TooMany mean that it cannot answer now.
+type SignIn interface {
+	// SendsCodes reports whether codes are sent to phones.
+	SendsCodes() bool
+	// SendCode has a code sent to a phone if it is a rider's. Whether it is, is
+	// neither said nor to be told by the time that it takes.
+	SendCode(ctx context.Context, n numbers.Number, address, language string) error
+	// Bind lets a session speak for the rider whose proof it is.
+	Bind(context.Context, binding.Proof, binding.Session) (swap.RiderID, error)
 }
 
 // session is what a phone holds: a token; the database knows its hash.
@@ -46,17 +41,24 @@ type session struct {
 	expires time.Time
 }
 
-// newSession signs a rider in. False means refused: identifier and code belong to
-// nobody, or to a rider who is not active.
-func (w *Web) newSession(ctx context.Context, id, code string) (session, bool, error) {
-	rider, ok, err := w.o.SignIn.Rider(ctx, id, code)
-	if err != nil || !ok {
-		return session{}, false, err
+// newToken makes the token of a session. The same key makes the same: who did not
+// hear the answer asks again, and has one session and not two. Nobody can tell the
+// token from the key.
+func (w *Web) newToken(key string) session {
+	h := hmac.New(sha256.New, w.sessionKey)
+	h.Write([]byte(key))
+	return session{token: base64.RawURLEncoding.EncodeToString(h.Sum(nil)), expires: time.Now().Add(binding.SessionLife)}
+}
+
+// developmentSession signs a rider in with the one code for all. False means
+// refused: rider_id and code belong to nobody.
+func (w *Web) developmentSession(ctx context.Context, id, code, userAgent string) (session, bool, error) {
+	if w.o.DevelopmentCode == "" || subtle.ConstantTimeCompare([]byte(code), []byte(w.o.DevelopmentCode)) != 1 {
+		return session{}, false, nil
 	}
-	b := make([]byte, tokenBytes)
-	rand.Read(b) // never fails
-	s := session{token: base64.RawURLEncoding.EncodeToString(b), expires: time.Now().Add(sessionLife)}
-	err = w.o.Books.CreateSession(ctx, rider, hashToken(s.token), s.expires)
+	s := w.newToken(rand.Text())
+	err := w.o.Books.CreateSession(ctx, swap.RiderID(strings.ToLower(strings.TrimSpace(id))),
+		binding.Session{TokenHash: hashToken(s.token), Browser: binding.BrowserOf(userAgent)})
 	if errors.Is(err, ErrNotFound) {
 		return session{}, false, nil
 	}
@@ -75,9 +77,16 @@ func hashToken(token string) []byte {
 // very host.
 func (w *Web) cookie(s session) *http.Cookie {
 	return &http.Cookie{
-		Name: w.cookieName, Value: s.token, Path: "/", Expires: s.expires, MaxAge: int(sessionLife.Seconds()),
+		Name: w.cookieName, Value: s.token, Path: "/", Expires: s.expires, MaxAge: int(binding.SessionLife.Seconds()),
 		Secure: w.https, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	}
+}
+
+// noCookie takes it away.
+func (w *Web) noCookie() *http.Cookie {
+	c := w.cookie(session{})
+	c.MaxAge = -1
+	return c
 }
 
 type tokenKey struct{}
@@ -96,11 +105,16 @@ func (w *Web) withToken(r *http.Request) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), tokenKey{}, token))
 }
 
+// tokenOf is the hash of a request's token.
+func tokenOf(ctx context.Context) []byte {
+	token, _ := ctx.Value(tokenKey{}).(string)
+	return hashToken(token)
+}
+
 // rider is who makes this request. ErrNotFound means nobody.
 func (w *Web) rider(ctx context.Context) (swap.RiderID, error) {
-	token, _ := ctx.Value(tokenKey{}).(string)
-	if token == "" {
+	if token, _ := ctx.Value(tokenKey{}).(string); token == "" {
 		return "", ErrNotFound
 	}
-	return w.o.Books.SessionRider(ctx, hashToken(token))
+	return w.o.Books.SessionRider(ctx, tokenOf(ctx))
 }

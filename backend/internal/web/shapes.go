@@ -93,12 +93,16 @@ type riderBody struct {
 	OpenCredits    int                      `json:"open_credits" doc:"Batteries that the fleet owes"`
 	Batteries      []protocol.BatterySerial `json:"batteries" doc:"In this rider's custody"`
 	OpenSwap       protocol.SwapID          `json:"open_swap,omitempty"`
+	Active         bool                     `json:"active" doc:"A member today: swaps may begin"`
+	MemberFrom     swap.Day                 `json:"member_from,omitempty" format:"date" doc:"First day of the membership; absent: no bound"`
+	MemberTo       swap.Day                 `json:"member_to,omitempty" format:"date" doc:"Last day"`
 }
 
 func riderJSON(r swap.RiderView) riderBody {
 	b := riderBody{
 		RiderID: r.RiderID, SwapsThisMonth: r.SwapsThisMonth, SwapsTotal: r.SwapsTotal,
 		OpenCredits: r.OpenCredits, Batteries: r.Batteries, OpenSwap: r.OpenSwap,
+		Active: !r.Inactive, MemberFrom: r.MemberFrom, MemberTo: r.MemberTo,
 	}
 	if b.Batteries == nil {
 		b.Batteries = []protocol.BatterySerial{}

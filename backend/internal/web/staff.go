@@ -89,6 +89,7 @@ type Acts interface {
 	RenameBody(ctx context.Context, id int64, name string) error
 	NewBindingCode(context.Context, swap.RiderID) (string, time.Time, error)
 	StaffCredit(context.Context, swap.RiderID) error
+	EndDevices(context.Context, swap.RiderID) error
 	CloseFault(ctx context.Context, id int64, note string) error
 	AddAccount(context.Context, staff.NewAccount) error
 	ResetAccount(ctx context.Context, login string, c staff.Credentials) error

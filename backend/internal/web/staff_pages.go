@@ -69,6 +69,7 @@ func (w *Web) registerConsole(mux *http.ServeMux) {
 	page("/staff/riders/{rider_id}", only(riderView...), w.pageRider)
 	act("/staff/riders/{rider_id}/reveal", only(riderWork...).freshly(), w.postReveal)
 	act("/staff/riders/{rider_id}/code", only(riderWork...).freshly(), w.postCode)
+	act("/staff/riders/{rider_id}/end-devices", only(riderWork...), w.postEndDevices)
 	act("/staff/riders/{rider_id}/credit", only(riderWork...).freshly(), w.postCredit)
 	page("/staff/credits", only(riderView...), w.pageCredits)
 	page("/staff/faults", only(everyone...), w.pageFaults)

@@ -60,6 +60,10 @@ func (w *Web) postCode(rw http.ResponseWriter, r *http.Request) {
 	w.riderWith(rw, r, staffRiderPage{Code: code[:4] + " " + code[4:], Until: until})
 }
 
+func (w *Web) postEndDevices(rw http.ResponseWriter, r *http.Request) {
+	w.after(rw, r, w.o.Staff.EndDevices(r.Context(), riderOf(r)), "/staff/riders/"+url.PathEscape(string(riderOf(r))), "devices")
+}
+
 func (w *Web) postCredit(rw http.ResponseWriter, r *http.Request) {
 	w.after(rw, r, w.o.Staff.StaffCredit(r.Context(), riderOf(r)), "/staff/riders/"+url.PathEscape(string(riderOf(r))), "credit")
 }

@@ -30,8 +30,17 @@ type Options struct {
 	Books Books
 	// Staff is nil where no staff work: there is no console then.
 	Staff Staff
-	// SignIn is nil while riders cannot sign in.
+	// SignIn is nil while riders cannot bind phones.
 	SignIn SignIn
+	// SessionKey makes the tokens of sessions: the same at every replica. Nil: one
+	// that this Web draws.
+	SessionKey []byte
+	// RetentionMonths is how long after its membership ended a person is known, for
+	// the privacy notice.
+	RetentionMonths int
+	// DevelopmentCode lets any rider sign in with one code for all, "" nobody. It is
+	// for development only.
+	DevelopmentCode string
 	// PublicURL is how phones reach this backend; https makes cookies secure.
 	PublicURL *url.URL
 	// TrustedProxies are the addresses of our own proxies: what they say of a
@@ -60,7 +69,9 @@ type Web struct {
 	pages      *pages
 	console    *console
 	routes     []Route
+	sessionKey []byte
 	hashing    chan struct{} // a place for each password that is being checked
+	binding    chan struct{} // a place for each binding that is under way
 	streams    chan struct{} // a place for each open event stream
 	openAPI    func() ([]byte, error)
 }
@@ -84,7 +95,10 @@ func New(o Options) (*Web, error) {
 	if w.console, err = loadConsole(); err != nil {
 		return nil, err
 	}
-	w.hashing = make(chan struct{}, maxHashing)
+	w.hashing, w.binding = make(chan struct{}, maxHashing), make(chan struct{}, maxBinding)
+	if w.sessionKey = o.SessionKey; w.sessionKey == nil {
+		w.sessionKey = []byte(rand.Text())
+	}
 	mux := http.NewServeMux()
 	w.registerAPI(mux)
 	w.registerPages(mux)
@@ -169,7 +183,7 @@ func (w *Web) outermost(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		began := time.Now()
 		info := &request{id: requestID(r.Header.Get("X-Request-ID"))}
-		ctx := context.WithValue(r.Context(), requestKey{}, info)
+		ctx := context.WithValue(context.WithValue(r.Context(), requestKey{}, info), addressKey{}, w.address(r))
 		if limit := timeLimit(r.URL.Path); limit > 0 {
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithTimeout(ctx, limit)
