@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -18,8 +19,11 @@ const (
 	// groupPatience is how long a group waits for one row: somebody who stalls
 	// with a cabinet's cursor in hand must not keep all others waiting.
 	groupPatience = 200 * time.Millisecond
-	// maxApart bounds the questions that are decided alone at the same time.
-	maxApart = 4
+	// maxApart bounds what is decided apart at the same time, maxWaiting what waits
+	// for that, and apartPatience for how long.
+	maxApart      = 4
+	maxWaiting    = 256
+	apartPatience = 2 * time.Second
 )
 
 var (
@@ -37,12 +41,13 @@ type question struct {
 
 // decider decides scans, and cabinets' answers to them. One goroutine takes
 // whatever has queued while its last COMMIT ran into one transaction. A group
-// that the database refuses, or that would have to wait, is decided one by one,
-// apart from it.
+// that the database refuses, or that would have to wait, is decided apart from it:
+// cabinet by cabinet, and where that is refused, one by one.
 type decider struct {
 	store   *Store
 	queue   chan question
 	apart   chan struct{}
+	waiting chan struct{}
 	stop    context.CancelFunc
 	stopped <-chan struct{}
 	wg      sync.WaitGroup
@@ -50,7 +55,10 @@ type decider struct {
 
 func newDecider(s *Store) *decider {
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &decider{store: s, queue: make(chan question, maxAsked), apart: make(chan struct{}, maxApart), stop: cancel, stopped: ctx.Done()}
+	d := &decider{
+		store: s, queue: make(chan question, maxAsked), apart: make(chan struct{}, maxApart), waiting: make(chan struct{}, maxWaiting),
+		stop: cancel, stopped: ctx.Done(),
+	}
 	d.wg.Go(func() { d.run(ctx) })
 	return d
 }
@@ -89,12 +97,10 @@ func (d *decider) run(ctx context.Context) {
 		}
 		err := d.decide(ctx, group, groupPatience)
 		if err != nil && (len(group) > 1 && refused(err) || sqlState(err) == sqlLockTimeout) {
-			d.oneByOne(ctx, group)
+			d.separate(ctx, group)
 			continue
 		}
-		for _, q := range group {
-			q.answer <- err
-		}
+		answer(group, err)
 	}
 }
 
@@ -133,18 +139,53 @@ func (d *decider) decide(ctx context.Context, group []question, patience time.Du
 	})
 }
 
-// oneByOne decides each question of a group in a transaction of its own, while
-// the next group goes on.
-func (d *decider) oneByOne(ctx context.Context, group []question) {
+// separate decides a group in parts, while the next group goes on: many who ask at
+// one cabinet, which another replica is busy with, wait for it together.
+func (d *decider) separate(ctx context.Context, group []question) {
+	parts := map[string][]question{}
 	for _, q := range group {
+		cabinets := strings.Join(q.wanted.cabinets, " ")
+		parts[cabinets] = append(parts[cabinets], q)
+	}
+	for _, part := range parts {
 		select {
-		case d.apart <- struct{}{}:
+		case d.waiting <- struct{}{}:
 			d.wg.Go(func() {
-				defer func() { <-d.apart }()
-				q.answer <- d.decide(ctx, []question{q}, lockTimeout)
+				defer func() { <-d.waiting }()
+				d.decideApart(ctx, part)
 			})
 		default:
-			q.answer <- errApart
+			answer(part, errApart)
 		}
+	}
+}
+
+// decideApart decides a part when it is its turn.
+func (d *decider) decideApart(ctx context.Context, part []question) {
+	patience := time.NewTimer(apartPatience)
+	defer patience.Stop()
+	select {
+	case d.apart <- struct{}{}:
+		defer func() { <-d.apart }()
+	case <-patience.C:
+		answer(part, errApart)
+		return
+	case <-ctx.Done():
+		answer(part, errClosed)
+		return
+	}
+	err := d.decide(ctx, part, lockTimeout)
+	if err == nil || len(part) == 1 || !refused(err) {
+		answer(part, err)
+		return
+	}
+	for _, q := range part {
+		q.answer <- d.decide(ctx, []question{q}, lockTimeout)
+	}
+}
+
+func answer(part []question, err error) {
+	for _, q := range part {
+		q.answer <- err
 	}
 }

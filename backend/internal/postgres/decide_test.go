@@ -82,6 +82,41 @@ func TestAHeldCabinetHoldsUpNobodyElse(t *testing.T) {
 	require.NotNil(t, d.answer(waits).prepare)
 }
 
+// TestT11ManyScansOfAHeldCabinet: another replica is busy with the cabinet for longer
+// than a group waits. Whoever asked meanwhile is answered, and one has the grant.
+func TestT11ManyScansOfAHeldCabinet(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	d.cabinet("hb-0001")
+	riders := make([]swap.RiderID, 100)
+	for i := range riders {
+		var err error
+		riders[i], err = d.store.AddRider(t.Context(), postgres.NewRider{Name: "R"})
+		require.NoError(t, err)
+		d.battery(protocol.BatterySerial(fmt.Sprintf("OWN-%d", i)), swap.Place{RiderID: riders[i]})
+	}
+	release := d.hold("hb-0001")
+	var all []<-chan asked
+	for _, r := range riders {
+		all = append(all, d.ask(r, "hb-0001", "k"))
+	}
+	require.Eventually(t, func() bool {
+		return query[int64](d, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`) > 1
+	}, patience, time.Millisecond)
+	release()
+	granted := 0
+	for _, a := range all {
+		got := d.answer(a)
+		if got.prepare != nil {
+			granted++
+			continue
+		}
+		require.Equal(t, protocol.ReasonBusy, got.refusal.Reason)
+	}
+	require.Equal(t, 1, granted)
+	d.honest()
+}
+
 // TestARefusedDecisionSpoilsNoOther: a nonce that was granted before is refused
 // by the database, and with it the transaction of all who were decided together.
 func TestARefusedDecisionSpoilsNoOther(t *testing.T) {
