@@ -165,6 +165,7 @@ func TestTheCatalogueIsTrue(t *testing.T) {
 	m.timed("deposit", time.Second)
 	m.safetyEvent(protocol.Alarm{Kind: protocol.AlarmSmoke})
 	m.told(errors.New("no"))
+	m.sentCode(nil)
 	m.build.Set(1)
 	m.public.WithLabelValues("https://swap.example").Set(1)
 	for _, c := range m.own() {

@@ -209,18 +209,29 @@ func TestNoGrantIsSaid(t *testing.T) {
 	require.Equal(t, m.SwapID, receive(t, a.cancels).SwapID)
 }
 
-func TestNobodySignsInWhoIsNotActive(t *testing.T) {
+// TestWhoIsNoMemberOnlyLooks: signing in shows what was; no swap begins.
+func TestWhoIsNoMemberOnlyLooks(t *testing.T) {
 	w := newTown(t)
 	f := w.start().ready()
+	a := w.cabinet("hb-0001")
+	a.hello()
+	a.ship()
 	p := w.rider(f, "li")
 	pool, err := pgxpool.New(t.Context(), w.database)
 	require.NoError(t, err)
 	defer pool.Close()
-	_, err = pool.Exec(t.Context(), `UPDATE rider SET active = false`)
-	require.NoError(t, err)
-	status, b := p.ask(f, "POST", "/api/v1/sessions", map[string]any{"rider_id": p.id, "code": testCode})
-	require.Equal(t, 403, status, "%s", b)
-	require.Contains(t, string(b), "sign-in-refused")
+	for _, no := range []string{`active = false`, `active = true, member_to = current_date - 7`} {
+		_, err = pool.Exec(t.Context(), `UPDATE rider SET `+no)
+		require.NoError(t, err)
+		require.Equal(t, protocol.ReasonRiderNotActive, p.scan(f, "hb-0001", 403).Reason, no)
+		var s struct{ Token string }
+		p.do(f, "POST", "/api/v1/sessions", map[string]any{"rider_id": p.id, "code": testCode}, 201, &s)
+		status, b := p.ask(f, "GET", "/api/v1/riders/me", nil)
+		require.Equal(t, 200, status)
+		require.Contains(t, string(b), `"active":false`)
+		status, _ = p.ask(f, "GET", "/c/hb-0001/history", nil)
+		require.Equal(t, 200, status)
+	}
 }
 
 func TestTwoReplicas(t *testing.T) {
@@ -275,7 +286,9 @@ func closed(p *handset, f *replica, total int) bool {
 
 // TestManyRidersOneCabinet: 100 riders tap twice, at both replicas at once. One of
 // the 200 scans is granted; every other is told the true reason (T11).
-func TestManyRidersOneCabinet(t *testing.T) {
+// TestT11ManyRidersOneCabinet: two hundred scans of one cabinet by a hundred riders,
+// each at two replicas at once: one grant, and everybody else is told why not.
+func TestT11ManyRidersOneCabinet(t *testing.T) {
 	w := newTown(t)
 	both := []*replica{w.start().ready(), w.start().ready()}
 	a := w.cabinet("hb-0001")
@@ -330,6 +343,17 @@ func TestManyRidersOneCabinet(t *testing.T) {
 		}
 	}
 	receive(t, a.grants)
+	require.Empty(t, a.grants)
+	for i, p := range phones[:3] { // the same question once more, at the other replica
+		for n := range both {
+			again := &handset{t: t, id: p.id, token: p.token, keys: 10 * n}
+			status, b := again.ask(both[1-n], "POST", "/api/v1/swaps", map[string]any{"cabinet_id": "hb-0001"})
+			if i != winner {
+				require.Equal(t, http.StatusConflict, status, "%s", b)
+				require.Contains(t, string(b), `"reason":"busy"`)
+			}
+		}
+	}
 	require.Empty(t, a.grants)
 	w.audited()
 }

@@ -304,14 +304,12 @@ func TestEveryStateOnAPhone(t *testing.T) {
 // shows brings a state about and measures it.
 func (b *tab) shows(st state, lang string, width float64) {
 	b.t.Helper()
-	words, err := loadTexts(lang)
-	require.NoError(b.t, err)
 	if st.set != nil {
 		st.set(b.site)
 	}
 	// The page before must not ask once more, and sign in anew, meanwhile.
 	require.NoError(b.t, chromedp.Do(b.ctx, chromedp.Navigate("about:blank")))
-	_, err = chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{})
+	_, err := chromedp.Call(b.ctx, network.ClearBrowserCookies, cdp.Empty{})
 	require.NoError(b.t, err)
 	if st.rider != "" {
 		b.as(st.rider)
@@ -324,6 +322,14 @@ func (b *tab) shows(st state, lang string, width float64) {
 	if st.tap != "" {
 		require.NoError(b.t, chromedp.Do(b.ctx, chromedp.Click(chromedp.CSS(st.tap)), chromedp.WaitVisible(chromedp.CSS("[role=alert]"))))
 	}
+	b.measures(st, lang, width)
+}
+
+// measures holds what the tab shows against what every page must keep.
+func (b *tab) measures(st state, lang string, width float64) {
+	b.t.Helper()
+	words, err := loadTexts(lang)
+	require.NoError(b.t, err)
 	m := b.look(st.name, lang)
 	require.Contains(b.t, strings.Join(strings.Fields(m.Text), " "), strings.Join(strings.Fields(firstWords(words[st.says])), " "), "%s in %s", st.name, lang)
 	require.LessOrEqual(b.t, m.Width, width, "%s in %s is scrolled sideways", st.name, lang)
