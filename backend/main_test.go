@@ -69,6 +69,8 @@ func TestServeSaysAllMistakesAtOnce(t *testing.T) {
 		"--notify webhook --notify-url http://gateway.example/": "--notify-url: want https://",
 		"--notify webhook --notify-secret-file /absent":         "--notify-secret-file: stat /absent",
 		"--notify-url https://gateway.example/":                 `--notify-url: --notify is "log"`,
+		"--rider-notify webhook":                                "--rider-notify-secret-file: missing",
+		"--rider-notify-url https://gateway.example/":           `--rider-notify-url: --rider-notify is "none"`,
 	} {
 		status, _, errout = shellRun(t, "", append([]string{"check-config"}, strings.Fields(args)...)...)
 		require.Equal(t, 2, status, args)
@@ -182,6 +184,22 @@ func TestStaffAndServeAgainstADatabase(t *testing.T) {
 	require.Regexp(t, `^[0-9a-f-]{36}$`, rider)
 	const given = "0190aaaa-0000-7000-8000-00000000000a"
 	require.Equal(t, given, ok("", "rider", "add", "--name", "Wang", "--id", strings.ToUpper(given)))
+	for want, args := range map[string]string{
+		"--phone: phone: want a mobile number": "--phone 12345",
+		"--key-dir: missing: --phone needs it": "--phone 15400000001",
+		"--from: \"1 March\": want a day":        "--from 1_March",
+		"--to: before --from":                  "--from 2026-03-02 --to 2026-03-01",
+		"--membership-no: 41 characters":       "--membership-no " + strings.Repeat("1", 41),
+	} {
+		args := strings.Split(args, " ")
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "_", " ")
+		}
+		status, _, errout := shellRun(t, "", append(append([]string{"rider", "add", "--name", "Li"}, args...), url)...)
+		require.Equal(t, 2, status)
+		require.Contains(t, errout, want)
+		require.NotContains(t, errout, "12345")
+	}
 	ok("", "battery", "assign", "B-2", "--rider", rider)
 	ok("", "rider", "credit", given)
 	status, _, errout = shellRun(t, "", "battery", "assign", "B-404", "--rider", rider, url)
@@ -205,6 +223,12 @@ func TestStaffAndServeAgainstADatabase(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "keys")
 	status, _, errout = shellRun(t, "", "keys", "init", "--dir", dir)
 	require.Equal(t, 0, status, errout)
+	member := []string{"rider", "add", "--name", "Zhao", "--phone", "154 0000 0001", "--key-dir", dir, "--membership-no", "HZ-1", "--from", "2026-01-01", "--to", "2099-12-31"}
+	require.Regexp(t, `^[0-9a-f-]{36}$`, ok("", member...))
+	status, out, errout := shellRun(t, "", append(member[:7:7], "--key-dir", dir, url)...)
+	require.Equal(t, 1, status)
+	require.Contains(t, errout, "another rider with this phone: there already")
+	require.NotRegexp(t, `1[3-9][0-9]{9}`, out+errout)
 	serve := []string{"--key-dir", dir, "--mqtt-url", "tcp://127.0.0.1:1", url}
 	status, _, errout = shellRun(t, "", append([]string{"check-config"}, serve...)...)
 	require.Equal(t, 2, status)

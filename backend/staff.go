@@ -11,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -277,28 +276,6 @@ func (c batteryAssignCommand) Run(s shell) error {
 type riderCommand struct {
 	Add    riderAddCommand    `cmd:"" help:"Add a rider; prints the rider_id."`
 	Credit riderCreditCommand `cmd:"" help:"Owe a rider a first battery: the next scan issues it."`
-}
-
-type riderAddCommand struct {
-	config.Database
-	Name     string `name:"name" env:"SWAP_RIDER_NAME" required:"" help:"The rider's name."`
-	ID       string `name:"id" env:"SWAP_RIDER_ID" placeholder:"UUID" help:"Use this rider_id; else one is made."`
-	Union    string `name:"union" env:"SWAP_RIDER_UNION" help:"The body the rider belongs to."`
-	Street   string `name:"street" env:"SWAP_RIDER_STREET" help:"The street that statistics count the rider under."`
-	Platform string `name:"platform" env:"SWAP_RIDER_PLATFORM" help:"The delivery company."`
-}
-
-// Run adds.
-func (c riderAddCommand) Run(s shell) error {
-	return withStore(s, c.Database, func(ctx context.Context, store *postgres.Store) error {
-		id, err := store.AddRider(ctx, postgres.NewRider{
-			RiderID: swap.RiderID(strings.ToLower(c.ID)), Name: c.Name, Union: c.Union, Street: c.Street, Platform: c.Platform,
-		})
-		if err == nil {
-			fmt.Fprintln(s.out, id)
-		}
-		return err
-	})
 }
 
 type riderCreditCommand struct {

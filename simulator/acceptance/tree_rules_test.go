@@ -105,8 +105,9 @@ func rows() []row {
 		{packages: []string{"backend/internal/spreadsheet"}, allowed: []string{excelize, "golang.org/x/text"}},
 		{packages: []string{"backend/internal/staff"}, allowed: []string{"protocol", "backend/internal/roll", "backend/internal/swap", otp, argon2}},
 		{packages: []string{"backend/internal/phone"}},
+		{packages: []string{"backend/internal/binding"}, allowed: []string{"backend/internal/phone"}},
 		{packages: []string{"backend/internal/roll"}, allowed: []string{"backend/internal/phone"}},
-		{packages: []string{"backend/internal/notify"}, allowed: []string{"protocol"}},
+		{packages: []string{"backend/internal/notify"}, allowed: []string{"backend/internal/phone", "protocol"}},
 		{packages: []string{"backend/internal/memory"}, allowed: []string{"backend/internal/swap", "protocol"}},
 		{packages: []string{"backend/internal/place"}, allowed: []string{"backend/internal/swap", "protocol"}},
 		{
@@ -115,12 +116,12 @@ func rows() []row {
 		},
 		{
 			packages: []string{"backend/internal/postgres"},
-			allowed:  []string{pgx, goose, uuid, "backend/internal/swap", "backend/internal/phone", "backend/internal/roll", "backend/internal/staff", "backend/internal/statistics", "protocol"},
+			allowed:  []string{pgx, goose, uuid, "backend/internal/binding", "backend/internal/swap", "backend/internal/phone", "backend/internal/roll", "backend/internal/staff", "backend/internal/statistics", "protocol"},
 			inTests:  []string{"backend/internal/postgres/pgtest", "github.com/anishathalye/porcupine"},
 		},
 		{
 			packages: []string{"backend/internal/web"},
-			allowed:  []string{"backend/internal/phone", "backend/internal/place", "backend/internal/roll", "backend/internal/swap", "backend/internal/staff", "backend/internal/spreadsheet", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
+			allowed:  []string{"backend/internal/binding", "backend/internal/phone", "backend/internal/place", "backend/internal/roll", "backend/internal/swap", "backend/internal/staff", "backend/internal/spreadsheet", "backend/internal/statistics", "protocol", huma, uuid, qrCode, prometheus},
 			inTests:  []string{browser},
 		},
 

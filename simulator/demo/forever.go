@@ -27,10 +27,13 @@ func (s *stage) runUntilStopped(ctx context.Context, in io.Reader, out io.Writer
 	if err != nil {
 		return err
 	}
-	if err := s.printSign(out, you, yours, page); err != nil {
+	if err := s.printSign(out, yours, page); err != nil {
 		return err
 	}
 	out = &lines{w: out}
+	s.inbox.onMessage(s.number(s.o.Riders), func(code string) {
+		fmt.Fprintf(out, "text message to %s: %s is your code for battery swaps\n", s.number(s.o.Riders), code)
+	})
 	// A read of the terminal cannot be ended; it ends with the program.
 	go s.talk(in, out, c)
 
@@ -130,6 +133,9 @@ func (s *stage) servePage(c *console.Console, yours string) (string, error) {
 		return "", fmt.Errorf("serve the cabinets' page: %w", err)
 	}
 	p, err := newPage(c, s.world, s.now, yours)
+	if err == nil {
+		p.message = func() string { return s.inbox.last(s.number(s.o.Riders)) }
+	}
 	if err != nil {
 		return "", errors.Join(err, l.Close())
 	}
@@ -148,16 +154,16 @@ func (s *stage) servePage(c *console.Console, yours string) (string, error) {
 	return "http://" + l.Addr().String(), nil
 }
 
-func (s *stage) printSign(out io.Writer, you person, yours, page string) error {
-	link := s.public + "/c/" + yours + "?rider_id=" + you.id
+func (s *stage) printSign(out io.Writer, yours, page string) error {
+	link := s.public + "/c/" + yours
 	code, err := terminalQR(link)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\n%s\nDEMO, NOT FOR PRODUCTION: simulated cabinets, everybody signs in with one code,\n"+
+	fmt.Fprintf(out, "\n%s\nDEMO, NOT FOR PRODUCTION: simulated cabinets, text messages to riders come here,\n"+
 		"%d unlock pulses an hour are allowed (production: 120), physics runs %g times as fast.\n\n",
 		strings.Repeat("─", 78), pulsesInAnHour, s.o.Speed)
-	fmt.Fprintf(out, "%s\nyour page      %s\n  code         %s\n", code, link, s.code)
+	fmt.Fprintf(out, "%s\nyour page      %s\n  your phone   %s   (type this number there; the code that is sent to it comes here, and on the cabinets' page)\n", code, link, s.number(s.o.Riders))
 	fmt.Fprintf(out, "the cabinets   %s   (put in, take out, close: cabinet %s is yours)\n", page, yours)
 	s.printStaff(out)
 	for i, r := range s.replicas {

@@ -24,6 +24,7 @@ type cabinetPage struct {
 	world   *world.World
 	now     func() time.Duration
 	yours   string
+	message func() string // the last code that was sent to the person's phone
 	page    *template.Template
 }
 
@@ -32,7 +33,7 @@ func newPage(c *console.Console, w *world.World, now func() time.Duration, yours
 	if err != nil {
 		return nil, fmt.Errorf("the cabinets' page: %w", err)
 	}
-	return &cabinetPage{console: c, world: w, now: now, yours: yours, page: t}, nil
+	return &cabinetPage{console: c, world: w, now: now, yours: yours, message: func() string { return "" }, page: t}, nil
 }
 
 // maxForm bounds what a form may send, in bytes.
@@ -54,6 +55,7 @@ type pageView struct {
 	Hands    []string
 	Slots    []world.SlotFacts
 	Said     string
+	Message  string
 	// Refresh is false in a page that stands still, for slow hands and tests.
 	Refresh bool
 }
@@ -69,7 +71,7 @@ func (p *cabinetPage) show(rw http.ResponseWriter, r *http.Request) {
 	rw.Header().Set("Cache-Control", "no-store")
 	err := p.page.Execute(rw, pageView{
 		Cabinet: id, Cabinets: cabinets, Hands: p.world.Hands(p.console.Person),
-		Slots: p.world.Facts(p.now(), id), Said: r.URL.Query().Get("said"), Refresh: !r.URL.Query().Has("still"),
+		Slots: p.world.Facts(p.now(), id), Said: r.URL.Query().Get("said"), Message: p.message(), Refresh: !r.URL.Query().Has("still"),
 	})
 	if err != nil {
 		fmt.Fprintln(rw, err)

@@ -43,6 +43,9 @@ func Run(ctx context.Context, o Options, in io.Reader, out io.Writer, log *slog.
 		http:    &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: o.Riders + 1}},
 		network: network{strikes: map[proxy.Fault]int{}},
 	}
+	if s.tag != "" {
+		s.started = start.Unix()
+	}
 	defer func() {
 		s.http.CloseIdleConnections()
 		err = errors.Join(err, s.close())
@@ -85,7 +88,7 @@ func (s *stage) openStreet(ctx context.Context, cabinets []string, kills <-chan 
 	behaviours := s.o.Behaviours
 	for i := range s.o.Riders {
 		r := rider.New(rider.Options{
-			Phone: rider.NewPhone(s.replicas[i%len(s.replicas)].url, s.riders[i].id, s.code, s.http),
+			Phone: s.riders[i].phone,
 			World: s.world, Now: s.now, ID: s.riders[i].id, Number: i, Seed: s.o.Seed,
 			Behaviour: behaviours[i%len(behaviours)], Speed: s.o.Speed, Cabinets: cabinets, Screens: s.screens(),
 			Foreign: s.foreign(i, behaviours[i%len(behaviours)]), Log: s.log,

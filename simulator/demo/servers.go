@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -68,7 +67,6 @@ func (s *stage) startBroker(ctx context.Context) error {
 // startReplicas starts `backend serve`, as often as wanted, and waits until all
 // are ready.
 func (s *stage) startReplicas(ctx context.Context) error {
-	s.code = fmt.Sprintf("%06d", rand.New(rand.NewPCG(s.o.Seed, 1)).IntN(1_000_000))
 	for i := range s.o.Replicas {
 		if err := s.startReplica(i); err != nil {
 			return err
@@ -125,13 +123,14 @@ func (s *stage) startReplica(i int) error {
 	}
 	r.Program = &process.Program{
 		Name: name, Path: s.tools.Path("backend"), Log: filepath.Join(s.dir, name+".log"), Ending: syscall.SIGTERM,
-		Env: []string{"DATABASE_URL=" + database, "MQTT_URL=" + mqttURL, "SWAP_RIDER_CODE=" + s.code},
+		Env: []string{"DATABASE_URL=" + database, "MQTT_URL=" + mqttURL},
 		Args: []string{
 			"serve", "--key-dir", s.keys(), "--listen", listen, "--metrics-listen", r.metrics, "--public-url", s.public,
+			"--rider-notify", "webhook", "--rider-notify-url", s.inbox.url, "--rider-notify-secret-file", s.secretFile(),
+			"--rider-codes-per-hour", "100000",
+			// Phones come through the demo's own listener, and riders say where from.
+			"--trusted-proxies", "127.0.0.1/32",
 		},
-	}
-	if !loopback(s.o.Listen) { // phones come through the demo's own listener
-		r.Args = append(r.Args, "--trusted-proxies", "127.0.0.1/32")
 	}
 	if err := r.Start(); err != nil {
 		return err

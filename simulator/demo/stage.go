@@ -19,6 +19,7 @@ import (
 	"batteryswap/simulator/board"
 	"batteryswap/simulator/process"
 	"batteryswap/simulator/pty"
+	"batteryswap/simulator/rider"
 	"batteryswap/simulator/world"
 )
 
@@ -34,7 +35,8 @@ type stage struct {
 	tools    process.Tools
 	replicas []*replica
 	public   string // where phones find the first replica
-	code     string // with which riders sign in
+	inbox    *inbox // of the riders' phones
+	started  int64  // Unix seconds, 0 where no other demo has been in this database
 	cabinets []*cabinet
 	riders   []person
 	staff    []member
@@ -63,8 +65,9 @@ type cabinet struct {
 
 // person is a rider of the fleet.
 type person struct {
-	id   string // rider_id; the person's name in the world
-	name string
+	id    string // rider_id; the person's name in the world
+	name  string
+	phone *rider.Phone // nil: of a person before the screen
 }
 
 // onClose pushes what undoes a start.
@@ -103,7 +106,9 @@ func (s *stage) build(ctx context.Context) error {
 		{"put up cabinets", s.putUpCabinets},
 		{"add riders", s.addRiders},
 		{"add staff", s.addStaff},
+		{"start the gateway for messages", s.startInbox},
 		{"start the backend", s.startReplicas},
+		{"bind the riders' phones", s.bindPhones},
 		{"start the agents", s.startAgents},
 		{"start Prometheus and Alertmanager", s.startWatchers},
 	} {
@@ -314,6 +319,14 @@ func riderID(printed string) (string, error) {
 	return id, nil
 }
 
+// membershipNo is that of the i-th rider in the roll of the demo's union.
+func (s *stage) membershipNo(i int) string {
+	if s.tag == "" {
+		return fmt.Sprintf("DEMO-%03d", i+1)
+	}
+	return fmt.Sprintf("DEMO-%s-%03d", s.tag, i+1)
+}
+
 // addRiders adds the riders and gives each a battery. The last is the person
 // before the screen.
 func (s *stage) addRiders(ctx context.Context) error {
@@ -326,7 +339,7 @@ func (s *stage) addRiders(ctx context.Context) error {
 		names = append(names, "You")
 	}
 	for i, name := range names {
-		printed, err := s.tools.Run(ctx, "", "backend", "rider", "add", "--name", name)
+		printed, err := s.tools.Run(ctx, "", "backend", "rider", "add", "--name", name, "--phone", s.number(i), "--membership-no", s.membershipNo(i))
 		if err != nil {
 			return err
 		}

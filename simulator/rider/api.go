@@ -65,10 +65,12 @@ func (r *Refused) Error() string {
 
 // Phone is one rider's session with the backend.
 type Phone struct {
-	base string
-	id   string
-	code string
-	http *http.Client
+	base   string
+	http   *http.Client
+	signIn func(context.Context, *Phone) error
+	// address is where it says to come from, to a backend that believes us; "":
+	// from here.
+	address string
 
 	mu    sync.Mutex
 	token string
@@ -77,7 +79,9 @@ type Phone struct {
 // NewPhone is a phone that signs in at base (scheme and host) as a rider with
 // the development code.
 func NewPhone(base, riderID, code string, client *http.Client) *Phone {
-	return &Phone{base: strings.TrimRight(base, "/"), id: riderID, code: code, http: client}
+	return &Phone{base: strings.TrimRight(base, "/"), http: client, signIn: func(ctx context.Context, p *Phone) error {
+		return p.open(ctx, "", map[string]any{"rider_id": riderID, "code": code})
+	}}
 }
 
 // Scan asks for a swap at a cabinet. The same key asks the same question again.
@@ -126,19 +130,19 @@ func (p *Phone) call(ctx context.Context, method, path, key string, body, out an
 		if !errors.As(err, &refused) || refused.Status != http.StatusUnauthorized {
 			return err
 		}
-		if err := p.signIn(ctx); err != nil {
+		if err := p.signIn(ctx, p); err != nil {
 			return err
 		}
 	}
 	return fmt.Errorf("%s %s: signed in, and still not let in", method, path)
 }
 
-func (p *Phone) signIn(ctx context.Context) error {
+// open opens a session with a proof.
+func (p *Phone) open(ctx context.Context, key string, proof map[string]any) error {
 	var session struct {
 		Token string `json:"token"`
 	}
-	err := p.try(ctx, http.MethodPost, "/api/v1/sessions", "", map[string]any{"rider_id": p.id, "code": p.code}, &session)
-	if err != nil {
+	if err := p.try(ctx, http.MethodPost, "/api/v1/sessions", key, proof, &session); err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	p.mu.Lock()
@@ -162,6 +166,9 @@ func (p *Phone) request(ctx context.Context, method, path string, body any) (*ht
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	if p.address != "" {
+		req.Header.Set("X-Forwarded-For", p.address)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -29,7 +29,7 @@ func TestARiderIsForgotten(t *testing.T) {
 	c := d.cabinet("hb-0001")
 	k := d.desk(d.store)
 	id := d.member("Z-1", "13800001234", "")
-	require.NoError(t, d.store.CreateSession(ctx, id, []byte("token"), time.Now().Add(time.Hour)))
+	require.NoError(t, d.store.CreateSession(ctx, id, deviceOf("token")))
 	d.battery("OWN", swap.Place{RiderID: id})
 	taken := c.swapped(c.granted(id, false), "OWN")
 	k.sends(c)
