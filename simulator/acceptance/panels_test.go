@@ -102,6 +102,21 @@ func (w *watched) find(pattern string) string {
 	return m[1]
 }
 
+// Code implements rider.Inbox: the demo prints what comes to the person's phone.
+func (w *watched) Code(ctx context.Context, number string) (string, error) {
+	message, code := regexp.MustCompile(`text message to `+number+`: ([0-9]{6})`), ""
+	err := process.Until(ctx, 50*time.Millisecond, "no message has come", func() (bool, error) {
+		if m := message.FindStringSubmatch(w.printed()); m != nil {
+			code = m[1]
+		}
+		return code != "", nil
+	})
+	return code, err
+}
+
+// Used implements rider.Inbox: one binding is all.
+func (*watched) Used(string, string) {}
+
 func (w *watched) until(what string, is func() bool) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), watchPatience)
@@ -302,7 +317,7 @@ func (w *watched) makeTrouble() (yours string) {
 	yours = w.find(`cabinet (\S+) is yours`)
 	address, err := url.Parse(page)
 	require.NoError(w.t, err)
-	phone := rider.NewPhone("http://"+address.Host, address.Query().Get("rider_id"), w.find(`code +([0-9]{6})`), http.DefaultClient)
+	phone := rider.NewMember("http://"+address.Host, rider.Member{Number: w.find(`your phone +([0-9]+)`), Inbox: w}, http.DefaultClient)
 	// A grant that comes late to its cabinet begins nothing.
 	w.until("no swap begins", func() bool {
 		if len(w.now(`swap_cabinet_swap_open_timestamp_seconds{cabinet="`+yours+`"}`)) > 0 {

@@ -48,8 +48,11 @@ type stage struct {
 	replicas             []*replica
 	cabinets             []*cabinet
 	street               string // of cabinets that are enrolled; "": Test street
-	batteries            int
+	batteries, riders    int
 }
+
+// number is the phone of the n-th rider, from 1. No network has numbers of 154.
+func (s *stage) number(n int) string { return fmt.Sprintf("154%08d", n) }
 
 // replica is one running `backend serve`.
 type replica struct {
@@ -384,7 +387,8 @@ func (s *stage) newBattery() string {
 // newRider adds a rider who has a flat battery in hand.
 func (s *stage) newRider() (id, serial string) {
 	s.t.Helper()
-	printed := s.run("backend", "rider", "add", "--name", "Test rider "+testPhone)
+	s.riders++
+	printed := s.run("backend", "rider", "add", "--name", "Test rider "+testPhone, "--phone", s.number(s.riders))
 	for _, word := range strings.FieldsFunc(printed, func(r rune) bool { return !strings.ContainsRune("0123456789abcdef-", r) }) {
 		if len(word) == 36 {
 			id = word

@@ -379,7 +379,7 @@ func TestWrongRequests(t *testing.T) {
 		says              string
 	}{
 		"wrong code":      {"/api/v1/sessions", "", fmt.Sprintf(`{"rider_id":%q,"code":"0"}`, id), nil, 403, "sign-in-refused"},
-		"no rider":        {"/api/v1/sessions", "", `{"code":"0"}`, nil, 422, "rider_id"},
+		"no rider":        {"/api/v1/sessions", "", `{"code":"0"}`, nil, 422, "privacy_version"},
 		"no session":      {"/api/v1/swaps", "", `{"cabinet_id":"hb-0001"}`, key, 401, "sign-in-required"},
 		"wrong session":   {"/api/v1/swaps", "x", `{"cabinet_id":"hb-0001"}`, key, 401, "sign-in-required"},
 		"not json":        {"/api/v1/swaps", token, `{"cabinet_id"`, key, 400, "invalid-request"},
