@@ -187,7 +187,7 @@ func TestStaffAndServeAgainstADatabase(t *testing.T) {
 	for want, args := range map[string]string{
 		"--phone: phone: want a mobile number": "--phone 12345",
 		"--key-dir: missing: --phone needs it": "--phone 15400000001",
-		"--from: \"1 March\": want a day":        "--from 1_March",
+		"--from: \"1 March\": want a day":      "--from 1_March",
 		"--to: before --from":                  "--from 2026-03-02 --to 2026-03-01",
 		"--membership-no: 41 characters":       "--membership-no " + strings.Repeat("1", 41),
 	} {
