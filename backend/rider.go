@@ -75,7 +75,7 @@ func (c riderAddCommand) Run(s shell) error {
 		return err
 	}
 	if r.Phone != "" {
-		return withSealedStore(s, c.Database, c.KeyDir, add)
+		return withSealedStore(s, c.Database, c.KeyDir, actTimeout, add)
 	}
 	return withStore(s, c.Database, add)
 }
