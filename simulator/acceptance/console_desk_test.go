@@ -42,7 +42,7 @@ func newDesk(browser context.Context, t *testing.T, r *replica, language string,
 	d := &desk{replica: r, width: width, phonePage: &phonePage{
 		t: t, url: r.url, kind: phoneKind{language: language, width: width, height: height}, words: map[string]string{},
 	}}
-	for _, name := range []string{language, "staff." + language} {
+	for _, name := range []string{language, "staff." + language, "figures." + language} {
 		b, err := os.ReadFile(filepath.Join(root, "backend", "internal", "web", "locales", name+".json"))
 		require.NoError(t, err)
 		require.NoError(t, json.Unmarshal(b, &d.words))

@@ -175,6 +175,12 @@ func (d *desk) questions() {
 	d.tap("form.row button")
 	d.tap("tbody tr:only-child a[href$='" + n.own + "']")
 	d.says(d.words["battery.history"], d.words["what.deposit"], d.words["what.assigned"], n.riderID[len(n.riderID)-6:])
+	// How many swaps were there today, by the page that a newspaper quotes.
+	d.open("/staff/statistics")
+	d.says(d.words["figures.definition"])
+	d.tap(".links a")
+	d.says(d.words["figures.definition"])
+	require.Regexp(d.t, strings.NewReplacer("{n}", `[1-9]\d*`, "{avg}", `[1-9]\d*`).Replace(d.words["figures.sentence"]), d.text())
 	// Why was rider Z refused.
 	d.open("/staff/riders")
 	d.fill("input[name=find]", "zhang")
@@ -357,6 +363,11 @@ func (d *desk) look() {
 		{"rolls", "/staff/roll", "union.tree"},
 		{"roll", "/staff/roll/1", "roll.report"},
 		{"accounts", "/staff/accounts", "page.accounts"},
+		{"statistics", "/staff/statistics?compare=yes", "figures.definition"},
+		{"statistics-hours", "/staff/statistics?by=hour", "by.hour"},
+		{"statistics-streets", "/staff/statistics?by=street", "by.street"},
+		{"statistics-union", "/staff/statistics?by=union", "figures.hidden"},
+		{"month", "/staff/statistics/report", "month.availability.why"},
 		{"me", "/staff/me", "me.sessions"},
 		{"audit-log", "/staff/audit-log", "page.audit-log"},
 		{"not-found", "/staff/nothing", "notfound"},

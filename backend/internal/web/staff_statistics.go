@@ -87,7 +87,7 @@ func (w *Web) pageStatistics(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := statisticsPage{Query: r.URL.Query(), Personal: staffSession(r).Has(staff.Personal), Day: q.Days() == 1}
-	if p.Figure, err = w.o.Staff.Figure(r.Context(), q); err == nil && p.Query.Get("compare") != "" {
+	if p.Figure, err = w.o.Staff.Figure(r.Context(), drawn(q)); err == nil && p.Query.Get("compare") != "" {
 		before := p.Question
 		before.Range = q.Previous()
 		var f statistics.Figure
@@ -111,10 +111,49 @@ func (w *Web) pageStatistics(rw http.ResponseWriter, r *http.Request) {
 	t := w.console.texts[language(r)]
 	p.lines(t)
 	p.Chart = t.chartOf(p.Figure, p.Rows)
+	if p.By = q.By; q.By == statistics.Total {
+		p.Rows = nil
+	}
 	p.Rows, p.Rest = p.Rows[:min(len(p.Rows), maxRows)], max(0, len(p.Rows)-maxRows)
 	p.Tabs = tabs(p.Question, p.Query, p.Personal)
 	p.Now, p.Fixed = with(p.Query, "as_of", ""), with(p.Query, "as_of", strconv.FormatInt(p.AsOf, 10), "from", p.From.String(), "to", p.To.String())
 	w.show(rw, r, http.StatusOK, "statistics", p)
+}
+
+// drawn is the question whose answer the page draws: the total has its days.
+func drawn(q statistics.Question) statistics.Question {
+	if q.By == statistics.Total {
+		q.By = statistics.ByDay
+	}
+	return q
+}
+
+// Hours are the rows of an hour of the day each, from Monday to Sunday; those at
+// night that have no swap on any day are left out.
+func (p statisticsPage) Hours() []hourRow {
+	n := map[string]int{}
+	for _, g := range p.Groups {
+		n[g.Key] = g.Swaps
+	}
+	var out []hourRow
+	for hour := range 24 {
+		row := hourRow{Hour: fmt.Sprintf("%02d:00", hour), Days: make([]int, 7)}
+		for day := range row.Days {
+			row.Days[day] = n[fmt.Sprintf("%d/%02d", day+1, hour)]
+			row.Swaps += row.Days[day]
+		}
+		if row.Swaps > 0 {
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// hourRow is an hour of the day, on each weekday and together.
+type hourRow struct {
+	Hour  string
+	Days  []int
+	Swaps int
 }
 
 // questionOf reads what is asked for: without a range the last thirty days.
