@@ -80,7 +80,7 @@ func (s *csvSheet) Row(cells ...any) error {
 		case nil:
 		case string:
 			b = append(b, '"')
-			b = append(b, strings.ReplaceAll(inert(v), `"`, `""`)...)
+			b = append(b, strings.ReplaceAll(kept(inert(v)), `"`, `""`)...)
 			b = append(b, '"')
 		case int:
 			b = strconv.AppendInt(b, int64(v), 10)
@@ -114,6 +114,24 @@ func inert(s string) string {
 		}
 	}
 	return s
+}
+
+// longDigits is from when on digits are a name, and no number: spreadsheets round
+// what is longer than 15, and write what is longer than 11 with an exponent.
+const longDigits = 10
+
+// kept keeps a spreadsheet from taking an identifier for a number: phones and
+// membership numbers, which would lose their zeros.
+func kept(s string) string {
+	if s == "" || len(s) < longDigits && s[0] != '0' {
+		return s
+	}
+	for _, c := range []byte(s) {
+		if c < '0' || c > '9' {
+			return s
+		}
+	}
+	return "'" + s
 }
 
 // xlsxSheet streams rows into a workbook, which is written when it is whole: what

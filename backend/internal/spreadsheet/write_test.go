@@ -29,7 +29,7 @@ func written(t testing.TB, f Format, rows ...[]any) []byte {
 // TestCSVForExcel: what Chinese Excel needs to read it right.
 func TestCSVForExcel(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "\ufeff\"日期\",\"编号\"\r\n2026-03-02,\"013800000000\"\r\n2026-03-02 23:59:58,\"say \"\"hi\"\", you\"\r\n,7\r\n",
+	require.Equal(t, "\ufeff\"日期\",\"编号\"\r\n2026-03-02,\"'013800000000\"\r\n2026-03-02 23:59:58,\"say \"\"hi\"\", you\"\r\n,7\r\n",
 		string(written(t, CSV, []any{Date{aMoment}, "013800000000"}, []any{Moment{aMoment}, `say "hi", you`}, []any{nil, 7})))
 	s, err := NewSheet(&bytes.Buffer{}, CSV, "x", nil, nil)
 	require.NoError(t, err)
