@@ -86,7 +86,7 @@ func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
 			require.Regexp(t, "^(SWAP_[A-Z_]+|DATABASE_URL|MQTT_URL)$", f.Envs[0])
 		}
 	}
-	require.Equal(t, 24, n)
+	require.Equal(t, 25, n)
 }
 
 func TestLogger(t *testing.T) {
