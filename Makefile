@@ -104,7 +104,7 @@ kill-loop: deps
 
 .PHONY: bugs
 bugs: go
-	$(GO) test ./simulator/soak -count=1 -v -timeout 20m -run '^TestSeededBugs$$' -bugs
+	$(GO) test ./simulator/soak -count=1 -v -timeout 0 -run '^TestSeededBugs$$' -bugs
 
 .PHONY: race
 race:

@@ -45,9 +45,11 @@ type slot struct {
 	opensAt time.Duration // a door that stuck; 0: none does
 	// licensed: pulsed, and not closed since it opened.
 	licensed bool
-	// lied: since it was pulsed, its door or bolt has told what is not so. What the
-	// cabinet takes for closed then is not the cabinet's mistake.
+	// lied: since it was pulsed, its sensors have said "closed" for as long as that
+	// must be believed, and it was not so: not the cabinet's mistake. liesAt is since
+	// when they say so.
 	lied    bool
+	liesAt  time.Duration
 	until   [faults]time.Duration
 	frozen  agent.Reading
 	smokeAt time.Duration // of a smoke that began and can be read; 0: none
@@ -387,6 +389,9 @@ func (b *box) Pace(hurry bool, _ []int) {
 	}
 }
 
+// believed is for how long a slot must be told closed.
+const believed = 2 * time.Second
+
 // reading is what the slot's board says, if it answers.
 func (s *slot) reading(b *box) (agent.Reading, bool) {
 	if s.until[noAnswer] > b.now {
@@ -419,13 +424,21 @@ func (s *slot) reading(b *box) (agent.Reading, bool) {
 	anything := func() agent.Tri { return agent.Tri(b.rng.IntN(3)) }
 	switch {
 	case s.until[doorFlaps] > b.now:
-		r.DoorOpen, s.lied = anything(), s.lied || s.licensed
+		r.DoorOpen = anything()
 	case s.until[boltFlaps] > b.now:
-		r.Bolt, s.lied = anything(), s.lied || s.licensed
+		r.Bolt = anything()
 	case s.until[presenceFlaps] > b.now && in == link: // else the switch is the only witness
 		r.Switch = anything()
 	}
 	s.frozen = r
+	switch {
+	case s.closed() || r.DoorOpen != agent.No || r.Bolt != agent.Yes:
+		s.liesAt = 0
+	case s.liesAt == 0:
+		s.liesAt = b.now
+	case b.now-s.liesAt >= believed:
+		s.lied = true
+	}
 	return r, true
 }
 

@@ -138,17 +138,17 @@ func (d *device) record(r protocol.Record) {
 	}
 }
 
-// accept is I5: a nonce that this boot has drawn, at most 15 s ago, and once.
+// accept is I5: a nonce that this boot has drawn, and once; and I4: at most 15 s ago.
 func (d *device) accept(p protocol.Accept) {
 	b := d.box
 	drawn, known := d.nonces[p.Nonce]
 	switch {
 	case !known:
 		b.fail(5, "%s accepts %s with a nonce that this boot has not drawn", b.id, p.SwapID)
-	case b.now-drawn > 15*time.Second:
-		b.fail(4, "%s accepts %s with a nonce that is %v old", b.id, p.SwapID, b.now-drawn)
 	case d.used[p.Nonce]:
 		b.fail(5, "%s accepts %s with a nonce that was used before", b.id, p.SwapID)
+	case b.now-drawn > 15*time.Second:
+		b.fail(4, "%s accepts %s with a nonce that is %v old", b.id, p.SwapID, b.now-drawn)
 	}
 	d.used[p.Nonce] = true
 	if d.open != nil {

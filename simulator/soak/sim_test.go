@@ -32,7 +32,7 @@ func profileOf(seed uint64) profile {
 		p.cabinets, p.riders, p.swaps = 20, 200, 190
 	}
 	if r.IntN(24) == 0 {
-		p.pulses, p.swaps = tightBucket, 16*p.cabinets
+		p.pulses, p.swaps = tightBucket, 18*p.cabinets
 	}
 	return p
 }
@@ -269,7 +269,9 @@ func (s *sim) quiesce() {
 		for _, sl := range b.slots {
 			sl.until = [faults]time.Duration{}
 		}
-		b.disconnect()
+		if s.chance(50) {
+			b.disconnect() // else what was lost has to be sent again without it
+		}
 	}
 	end := s.now + 10*time.Minute + 30*time.Second
 	quiet := s.now + 70*time.Second

@@ -3,8 +3,10 @@ package soak
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,6 +14,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"batteryswap/backend/fleet"
 )
 
 var (
@@ -40,7 +44,27 @@ func replay(seed uint64) string {
 func traced(seed uint64) (*sim, *violation) {
 	s := newSim(seed, profileOf(seed))
 	s.tracing = true
-	return s, s.run()
+	v := s.run()
+	s.tell()
+	return s, v
+}
+
+// tell ends a trace with what stands in the books: the ledger's last lines, the
+// reviews, and the credits that are open.
+func (s *sim) tell() {
+	const lines = 15
+	v := s.fleet.Store(s.wall()).View()
+	for _, e := range v.Ledger[max(0, len(v.Ledger)-lines):] {
+		s.note("BOOKS %s #%d %s %s at %s slot %d: %s%s", e.SwapID, e.EntryNo, e.RiderID, e.What, e.CabinetID, e.Slot, e.BatterySerial, e.CreditID)
+	}
+	for _, r := range v.Reviews {
+		s.note("BOOKS review of %s at %s: %s, %v", r.SwapID, r.CabinetID, r.Reason, r.Explanations)
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.Credits)) {
+		if c := v.Credits[id]; c.State == fleet.CreditOpen || c.State == fleet.CreditReserved {
+			s.note("BOOKS credit %s of %s is %s", id, c.RiderID, c.State)
+		}
+	}
 }
 
 // TestReplay runs one seed and tells what happened.
@@ -114,7 +138,7 @@ func TestSoak(t *testing.T) {
 	}
 	for seed, v := range broken {
 		s, _ := traced(seed)
-		t.Errorf("seed %d: %s\n… %s\nreplay: %s", seed, v, strings.Join(s.trace[max(0, len(s.trace)-25):], "\n"), replay(seed))
+		t.Errorf("seed %d: %s\n… %s\nreplay: %s", seed, v, strings.Join(s.trace[max(0, len(s.trace)-60):], "\n"), replay(seed))
 	}
 	if least := *leastFlag; least > 0 && len(broken) == 0 {
 		require.Empty(t, total.missing(least), "cells of fault × state with fewer hits than %d", least)

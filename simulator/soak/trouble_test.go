@@ -17,7 +17,7 @@ var troubles = []struct {
 }{
 	{cutBeforeWrite, 12, false}, {partition, 10, false}, {clockStep, 4, false}, {replayed, 6, false}, {flashFails, 4, false},
 	{noAnswer, 8, false}, {lateReply, 6, false}, {failedPulse, 6, false}, {stuckLock, 4, false}, {stickingDoor, 3, false}, {lateAnswer, 3, false},
-	{doorFlaps, 6, true}, {boltFlaps, 6, true}, {presenceFlaps, 6, true}, {deadLink, 6, true}, {frozenBoard, 6, true}, {smoke, 2, true}, {hotBattery, 2, true},
+	{doorFlaps, 6, true}, {boltFlaps, 6, true}, {presenceFlaps, 6, true}, {deadLink, 5, true}, {frozenBoard, 5, true}, {smoke, 4, true}, {hotBattery, 2, true},
 }
 
 // trouble is what befalls a cabinet, again and again.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	simulated "batteryswap/backend/internal/memory"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -34,21 +35,27 @@ type twin struct {
 	n        int
 	backup   string // of the database, "" none
 	saved    *memory
+	third    *third // nil: staff decide, which it does not know
+	kept     *simulated.Backup
 }
 
-// TestMemoryIsPostgres: random acts in both, with equal answers, and equal books
-// whenever they are looked at.
+// TestMemoryIsPostgres: random acts in both, and in half of the runs in the store
+// of simulations, too, with equal answers, and equal books whenever they are looked
+// at.
 func TestMemoryIsPostgres(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, quickRapid())
 	rapid.Check(t, func(rt *rapid.T) {
-		w := newTwin(t, rt)
+		w := newTwin(t, rt, rapid.Bool().Draw(rt, "the store of simulations, too"))
 		defer w.close()
-		rt.Repeat(map[string]func(*rapid.T){
-			"scan": w.scan, "prepared": w.prepared, "course": w.course, "lie": w.lie, "maintain": w.maintain, "send": w.send, "again": w.send, "hello": w.hello,
-			"silence": w.silence, "decide": w.decide, "hardship": w.hardship, "credit": w.credit, "assign": w.assign, "restore": w.restore,
-			"look": func(*rapid.T) { w.compare() },
-		})
+		acts := map[string]func(*rapid.T){
+			"scan": w.scan, "prepared": w.prepared, "course": w.course, "lie": w.lie, "send": w.send, "again": w.send, "hello": w.hello,
+			"credit": w.credit, "assign": w.assign, "restore": w.restore, "look": func(*rapid.T) { w.compare() },
+		}
+		if w.third == nil {
+			acts["silence"], acts["decide"], acts["hardship"], acts["maintain"] = w.silence, w.decide, w.hardship, w.maintain
+		}
+		rt.Repeat(acts)
 		for _, c := range w.cabinets {
 			w.deliver(c, 1, len(c.raws))
 		}
@@ -59,9 +66,15 @@ func TestMemoryIsPostgres(t *testing.T) {
 	})
 }
 
-func newTwin(t *testing.T, rt *rapid.T) *twin {
+func newTwin(t *testing.T, rt *rapid.T, three bool) *twin {
 	w := &twin{T: rt, d: newDeck(t), m: newMemory(), riders: []swap.RiderID{alice, bob}}
 	w.k = w.d.desk(w.d.store)
+	if three {
+		w.third = newThird(w.d)
+		for _, r := range w.riders {
+			w.third.AddRider(r)
+		}
+	}
 	for _, r := range w.riders {
 		w.m.Riders[r] = &swap.Rider{RiderID: r, Active: true}
 		w.give(protocol.BatterySerial("OWN-"+string(r[len(r)-1])), swap.Place{RiderID: r})
@@ -73,6 +86,9 @@ func newTwin(t *testing.T, rt *rapid.T) *twin {
 			CabinetID: id, DeviceKey: c.key.Public().(ed25519.PublicKey), Slots: 12, Station: "s", Street: "s",
 		}))
 		w.m.Cabinets[id] = &swap.Cabinet{CabinetID: id, Slots: 12, EnrolledAt: time.Now(), Hashes: map[uint64]protocol.Hash{}}
+		if three {
+			require.NoError(rt, w.third.Enrol(time.Now(), id, 12))
+		}
 		for _, slot := range []int{7, 8} {
 			c.serials[slot] = protocol.BatterySerial(fmt.Sprintf("%s-%d", id, slot))
 			w.give(c.serials[slot], swap.Place{CabinetID: id, Slot: slot})
@@ -96,6 +112,10 @@ func (w *twin) give(serial protocol.BatterySerial, to swap.Place) {
 	w.d.battery(serial, to)
 	w.serials = append(w.serials, serial)
 	act := w.act()
+	if w.third != nil {
+		w.third.ids = []protocol.SwapID{w.actBefore(act), act}
+		require.NoError(w.T, w.third.Assign(time.Now(), serial, to))
+	}
 	w.m.Import(w.actBefore(act), 1, serial, "60V20Ah", swap.Now(time.Now()))
 	require.NoError(w.T, w.m.Assign(act, serial, to, swap.Now(time.Now())))
 	w.m.keep()
@@ -137,6 +157,7 @@ func (w *twin) scan(*rapid.T) {
 	s, refused := w.m.Request(scan, id, cmp0(v.StartedAt), recovering)
 	w.m.keep()
 	require.Equal(w.T, refused, no)
+	w.thirdRequest(id, scan, cmp0(v.StartedAt), no)
 	if no != nil {
 		return
 	}
@@ -160,6 +181,9 @@ func (w *twin) grant(c *cabinet, m protocol.Prepared, refuse bool) {
 	if refuse {
 		no := protocol.Refused{SwapID: m.SwapID, Reason: protocol.ReasonBusy}
 		require.NoError(w.T, w.d.store.Refused(context.Background(), c.id, no))
+		if w.third != nil {
+			w.third.Refused(time.Now(), c.id, no)
+		}
 		w.m.Refuse(w.m.Cabinets[c.id], no, time.Now())
 		w.m.keep()
 		return
@@ -180,6 +204,7 @@ func (w *twin) grant(c *cabinet, m protocol.Prepared, refuse bool) {
 	want, _ := w.m.Grant(w.m.Cabinets[c.id], m, ref, at, recovering)
 	w.m.keep()
 	require.Equal(w.T, want, g)
+	w.thirdPrepared(c, m, at, g)
 	if g != nil {
 		w.grants = append(w.grants, g)
 	}
@@ -328,6 +353,7 @@ func (w *twin) deliver(c *cabinet, from, to int) {
 			want.ResendFrom = mc.LastSeq + 1
 		}
 		require.Equal(w.T, want, ack)
+		w.thirdIngest(c, b.Log, ack)
 	}
 }
 
@@ -361,6 +387,7 @@ func (w *twin) greet(c *cabinet) {
 	if mc.Epoch.IsZero() {
 		w.m.EnterEpoch(mc, m.Epoch)
 	}
+	w.thirdHello(c, m, ok, err)
 	greeting := w.m.Hello(mc, m, swap.Now(time.Now()))
 	w.m.keep()
 	if greeting == swap.Old {
@@ -454,6 +481,10 @@ func (w *twin) credit(*rapid.T) {
 	r := w.anyRider()
 	require.NoError(w.T, w.d.store.StaffCredit(context.Background(), r))
 	require.NoError(w.T, w.m.StaffCredit(w.act(), r, swap.Now(time.Now())))
+	if w.third != nil {
+		w.third.ids = []protocol.SwapID{w.act()}
+		require.NoError(w.T, w.third.StaffCredit(time.Now(), r))
+	}
 	w.m.keep()
 }
 
@@ -476,6 +507,10 @@ func (w *twin) assign(*rapid.T) {
 	}
 	want := w.m.Assign(act, serial, to, swap.Now(time.Now()))
 	w.m.keep()
+	if w.third != nil {
+		w.third.ids = []protocol.SwapID{"019a0000-0000-7000-8000-000000000000", act} // the battery is known
+		w.sameError(w.third.Assign(time.Now(), serial, to), err)
+	}
 	w.sameError(want, err)
 }
 
@@ -487,9 +522,15 @@ func (w *twin) restore(*rapid.T) {
 	w.k.Close()
 	if w.backup == "" {
 		w.backup, w.saved = w.d.backup(), w.m.clone()
+		if w.third != nil {
+			w.kept = w.third.Backup()
+		}
 	} else {
 		w.d.restore(w.backup)
 		w.m, w.backup, w.saved = w.saved, "", nil
+		if w.third != nil {
+			w.third.Restore(w.kept)
+		}
 		w.grants = slices.DeleteFunc(w.grants, func(g *protocol.Grant) bool { return w.m.Swaps[g.SwapID] == nil })
 	}
 	w.k = w.d.desk(w.d.store)
@@ -497,12 +538,19 @@ func (w *twin) restore(*rapid.T) {
 
 // compare holds all rows of the database against memory.
 func (w *twin) compare() {
-	want, have := w.m.facts(), w.d.facts(w.T)
+	have := w.d.facts(w.T)
+	w.same("memory", w.m.facts(), have)
+	if w.third != nil {
+		w.same("the store of simulations", w.third.facts(), have)
+	}
+}
+
+func (w *twin) same(whose string, want, have map[string]string) {
 	for key, v := range want {
-		require.Equal(w.T, v, have[key], "%s (memory, then database)", key)
+		require.Equal(w.T, v, have[key], "%s (%s, then database)", key, whose)
 	}
 	for key, v := range have {
-		require.Contains(w.T, want, key, "the database has %s", v)
+		require.Contains(w.T, want, key, "%s: the database has %s", whose, v)
 	}
 }
 
