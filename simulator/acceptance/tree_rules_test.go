@@ -117,7 +117,7 @@ func rows() []row {
 		{
 			packages: []string{"backend/internal/postgres"},
 			allowed:  []string{pgx, goose, uuid, "backend/internal/binding", "backend/internal/swap", "backend/internal/phone", "backend/internal/roll", "backend/internal/staff", "backend/internal/statistics", "protocol"},
-			inTests:  []string{"backend/internal/postgres/pgtest", "github.com/anishathalye/porcupine"},
+			inTests:  []string{"backend/internal/memory", "backend/internal/postgres/pgtest", "github.com/anishathalye/porcupine"},
 		},
 		{
 			packages: []string{"backend/internal/web"},
