@@ -64,7 +64,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	_, _, err := Serve{MQTTURL: "ssl://broker:8883", MQTTCAFile: "/absent", MQTTCertFile: "/absent", MQTTKeyFile: "/absent", Listen: "x"}.Check()
 	var m Mistakes
 	require.ErrorAs(t, err, &m)
-	require.Len(t, m, 6, err.Error())
+	require.Len(t, m, 7, err.Error())
 }
 
 func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
