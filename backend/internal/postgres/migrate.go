@@ -32,7 +32,8 @@ func Migrate(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
-	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithVerbose(false))
+	p, err := goose.NewProvider(goose.DialectPostgres, db, files, goose.WithSessionLocker(locker), goose.WithVerbose(false),
+		goose.WithAllowOutofOrder(true)) // numbers are given out before they are used: a lower one may come later
 	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
