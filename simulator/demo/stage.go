@@ -356,7 +356,24 @@ func (s *stage) addRiders(ctx context.Context) error {
 		}
 		s.riders = append(s.riders, person{id: id, name: name})
 	}
-	return nil
+	return s.sendRoll(ctx, names)
+}
+
+// sendRoll imports the roll of the demo's union: where in it each rider belongs.
+// Who is added at a shell is in no body of it.
+func (s *stage) sendRoll(ctx context.Context, names []string) error {
+	var b strings.Builder
+	b.WriteString("name,phone,membership number,district,street union,branch,platform,street,member from\n")
+	for i, name := range names {
+		fmt.Fprintf(&b, "%s,%s,%s,Demo district union,Demo street union,Demo branch %d,Demo platform %d,Demo street,2026-01-01\n",
+			name, s.number(i), s.membershipNo(i), i%2+1, i%3+1)
+	}
+	list := filepath.Join(s.dir, "roll.csv")
+	if err := os.WriteFile(list, []byte(b.String()), 0o600); err != nil {
+		return err
+	}
+	_, err := s.tools.Run(ctx, "", "backend", "roll", "import", list, "--apply", "--add-unions")
+	return err
 }
 
 // get reads a page of a replica.

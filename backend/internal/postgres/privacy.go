@@ -62,6 +62,7 @@ const sqlRiderData = `SELECT jsonb_build_object(
 	'union', (SELECT b.name FROM union_body b JOIN rider r USING (union_id) WHERE r.rider_id = $1),
 	'sessions', (SELECT coalesce(jsonb_agg(to_jsonb(x) - 'token_hash'), '[]') FROM session x WHERE rider_id = $1),
 	'privacy_accepted', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY accepted_at), '[]') FROM privacy_acceptance x WHERE rider_id = $1),
+	'privacy_acceptances', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY accepted_at), '[]') FROM privacy_acceptance x WHERE rider_id = $1),
 	'scans', (SELECT coalesce(jsonb_agg(to_jsonb(x) - 'idempotency_key' ORDER BY at), '[]') FROM scan x WHERE rider_id = $1),
 	'swaps', (SELECT coalesce(jsonb_agg(to_jsonb(x) - '{nonce,boot_id,epoch}'::text[] ORDER BY requested_at), '[]') FROM swap x WHERE rider_id = $1),
 	'ledger', (SELECT coalesce(jsonb_agg(to_jsonb(x) - 'epoch' ORDER BY position), '[]') FROM ledger x WHERE rider_id = $1),
@@ -127,6 +128,7 @@ func (s *Store) ForgetRider(ctx context.Context, id swap.RiderID, reason string)
 				active = false, forgotten_at = now() WHERE rider_id = $1`,
 			`DELETE FROM session WHERE rider_id = $1`,
 			`DELETE FROM binding_code WHERE rider_id = $1`,
+			`DELETE FROM phone_code WHERE rider_id = $1`,
 			`DELETE FROM phone_code WHERE rider_id = $1`,
 			`DELETE FROM privacy_acceptance WHERE rider_id = $1`,
 			`UPDATE fault_report SET text = '' WHERE rider_id = $1`, // who knows what they wrote
