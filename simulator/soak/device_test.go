@@ -188,7 +188,8 @@ func (d *device) purpose() protocol.Purpose {
 	return d.intent.Purpose
 }
 
-// pulsed is I4, I6 and I8: what stands on disk before a lock is moved.
+// pulsed is I4, I6, I8 and I12: what stands on disk before a lock is moved, and what
+// is so then.
 func (d *device) pulsed(s *slot) {
 	b := d.box
 	i := d.intent
@@ -206,10 +207,13 @@ func (d *device) pulsed(s *slot) {
 		b.fail(4, "%s pulses slot %d %v after ACCEPT", b.id, s.n, b.now-d.began)
 	}
 	d.intent = nil
-	if i.Purpose == protocol.PurposeDispense && s.hotAt != 0 && b.now-s.hotAt > 3*time.Second {
+	if i.Purpose == protocol.PurposeDispense && s.hot(b.now) && s.hotAt != 0 && b.now-s.hotAt > 3*time.Second {
 		b.fail(12, "%s gives out the battery of slot %d, which is hot since %v", b.id, s.n, b.now-s.hotAt)
 	}
 	for _, o := range b.slots {
+		if o.until[smoke] > b.now && o.smokeAt != 0 && b.now-o.smokeAt > 3*time.Second {
+			b.fail(12, "%s pulses slot %d %v after smoke began in slot %d", b.id, s.n, b.now-o.smokeAt, o.n)
+		}
 		if o != s && o.licensed && !o.closed() && !o.lied {
 			b.fail(8, "%s pulses slot %d while slot %d is not closed", b.id, s.n, o.n)
 		}
