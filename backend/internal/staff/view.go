@@ -239,7 +239,7 @@ type Rider struct {
 	MemberTo     string `json:"member_to,omitempty" doc:"Last day of the membership"`
 	Forgotten    bool   `json:"forgotten,omitempty" doc:"The person is gone, the pseudonym stays"`
 	Active       bool   `json:"active"`
-	Counted      int    `json:"counted" doc:"Swaps"`
+	Counted      int    `json:"counted,omitempty" doc:"Swaps; only for who may see figures of single riders"`
 	Reviews      int    `json:"reviews"`
 }
 

@@ -136,10 +136,7 @@ type listSwapsInput struct {
 }
 
 func (w *Web) apiSwaps(ctx context.Context, in *listSwapsInput) (*bodyOf[listOf[staff.SwapRow]], error) {
-	if in.RiderID != "" && !staff.Who(ctx).Has(riderView...) {
-		return nil, problem(http.StatusForbidden, "role", "Role needed", "rider_id: this token has not the role: "+roleNames(riderView))
-	}
-	rows, err := w.o.Staff.SwapRows(ctx, protocol.CabinetID(in.CabinetID), swap.RiderID(in.RiderID), protocol.SwapID(in.Below))
+	rows, err := w.swapsOf(ctx, protocol.CabinetID(in.CabinetID), swap.RiderID(in.RiderID), protocol.SwapID(in.Below))
 	next := ""
 	if len(rows) == 100 {
 		next = string(rows[99].SwapID)
@@ -148,7 +145,7 @@ func (w *Web) apiSwaps(ctx context.Context, in *listSwapsInput) (*bodyOf[listOf[
 }
 
 func (w *Web) apiStory(ctx context.Context, in *swapInput) (*bodyOf[staff.Story], error) {
-	return bodied(w.o.Staff.Story(ctx, protocol.SwapID(in.SwapID)))
+	return bodied(w.storyOf(ctx, protocol.SwapID(in.SwapID)))
 }
 
 type listBatteriesInput struct {
@@ -187,7 +184,8 @@ type riderInput struct {
 }
 
 func (w *Web) apiRiderDetail(ctx context.Context, in *riderInput) (*bodyOf[staff.RiderDetail], error) {
-	return bodied(w.o.Staff.RiderDetail(ctx, swap.RiderID(in.RiderID)))
+	d, err := w.o.Staff.RiderDetail(ctx, swap.RiderID(in.RiderID))
+	return bodied(impersonal(staff.Who(ctx), d), err)
 }
 
 func (w *Web) apiCredits(ctx context.Context, _ *struct{}) (*bodyOf[listOf[staff.Credit]], error) {

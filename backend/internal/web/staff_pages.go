@@ -219,13 +219,13 @@ func (w *Web) pageSwaps(rw http.ResponseWriter, r *http.Request) {
 		Cabinet, Rider, Find   string
 		Next                   protocol.SwapID
 		SeesRiders, SeesReview bool
-	}{Cabinet: q.Get("cabinet_id"), Rider: q.Get("rider_id"), Find: strings.TrimSpace(q.Get("find")), SeesRiders: staffSession(r).Has(riderView...)}
+	}{Cabinet: q.Get("cabinet_id"), Rider: q.Get("rider_id"), Find: strings.TrimSpace(q.Get("find")), SeesRiders: seesPersons(staffSession(r).Actor)}
 	if id := protocol.SwapID(strings.ToLower(p.Find)); id.Validate() == nil {
 		http.Redirect(rw, r, "/staff/swaps/"+string(id), http.StatusSeeOther)
 		return
 	}
 	var err error
-	p.Rows, err = w.o.Staff.SwapRows(r.Context(), protocol.CabinetID(p.Cabinet), swap.RiderID(p.Rider), protocol.SwapID(q.Get("below")))
+	p.Rows, err = w.swapsOf(r.Context(), protocol.CabinetID(p.Cabinet), swap.RiderID(p.Rider), protocol.SwapID(q.Get("below")))
 	if len(p.Rows) == 100 {
 		p.Next = p.Rows[99].SwapID
 	}
@@ -233,7 +233,7 @@ func (w *Web) pageSwaps(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) pageStory(rw http.ResponseWriter, r *http.Request) {
-	st, err := w.o.Staff.Story(r.Context(), protocol.SwapID(r.PathValue("swap_id")))
+	st, err := w.storyOf(r.Context(), protocol.SwapID(r.PathValue("swap_id")))
 	for i := range st.Events {
 		e := &st.Events[i]
 		if e.SwapID = ""; e.CabinetID == st.CabinetID {
@@ -244,7 +244,7 @@ func (w *Web) pageStory(rw http.ResponseWriter, r *http.Request) {
 	answer(w, rw, r, "swap", struct {
 		staff.Story
 		SeesRiders, Decides bool
-	}{st, s.Has(riderView...), s.Has(deciders...)}, err)
+	}{st, seesPersons(s.Actor), s.Has(deciders...)}, err)
 }
 
 func (w *Web) postMoveToReview(rw http.ResponseWriter, r *http.Request) {

@@ -15,9 +15,10 @@ func (w *Web) pageRiders(rw http.ResponseWriter, r *http.Request) {
 	find := strings.TrimSpace(r.URL.Query().Get("find"))
 	rows, err := w.o.Staff.Riders(r.Context(), find)
 	answer(w, rw, r, "riders", struct {
-		Rows []staff.Rider
-		Find string
-	}{rows, find}, err)
+		Rows    []staff.Rider
+		Find    string
+		Persons bool
+	}{rows, find, seesPersons(staffSession(r).Actor)}, err)
 }
 
 func riderOf(r *http.Request) swap.RiderID { return swap.RiderID(r.PathValue("rider_id")) }
@@ -25,6 +26,7 @@ func riderOf(r *http.Request) swap.RiderID { return swap.RiderID(r.PathValue("ri
 type staffRiderPage struct {
 	staff.RiderDetail
 	CanWork bool
+	Persons bool // figures of a single rider are shown
 	// Name, Phone and Code are shown once, to who asked for them.
 	Name, Phone, Code string
 	Until             time.Time
@@ -38,6 +40,8 @@ func (w *Web) pageRider(rw http.ResponseWriter, r *http.Request) {
 func (w *Web) riderWith(rw http.ResponseWriter, r *http.Request, p staffRiderPage) {
 	var err error
 	p.RiderDetail, err = w.o.Staff.RiderDetail(r.Context(), riderOf(r))
+	p.Persons = seesPersons(staffSession(r).Actor)
+	p.RiderDetail = impersonal(staffSession(r).Actor, p.RiderDetail)
 	p.CanWork = staffSession(r).Has(riderWork...)
 	answer(w, rw, r, "rider", p, err)
 }
