@@ -61,7 +61,6 @@ const sqlRiderData = `SELECT jsonb_build_object(
 	'rider', (SELECT to_jsonb(r) - '{phone_sealed,phone_hash}'::text[] FROM rider r WHERE rider_id = $1),
 	'union', (SELECT b.name FROM union_body b JOIN rider r USING (union_id) WHERE r.rider_id = $1),
 	'sessions', (SELECT coalesce(jsonb_agg(to_jsonb(x) - 'token_hash'), '[]') FROM session x WHERE rider_id = $1),
-	'privacy_accepted', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY accepted_at), '[]') FROM privacy_acceptance x WHERE rider_id = $1),
 	'privacy_acceptances', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY accepted_at), '[]') FROM privacy_acceptance x WHERE rider_id = $1),
 	'scans', (SELECT coalesce(jsonb_agg(to_jsonb(x) - 'idempotency_key' ORDER BY at), '[]') FROM scan x WHERE rider_id = $1),
 	'swaps', (SELECT coalesce(jsonb_agg(to_jsonb(x) - '{nonce,boot_id,epoch}'::text[] ORDER BY requested_at), '[]') FROM swap x WHERE rider_id = $1),
@@ -103,6 +102,13 @@ func (s *Store) RiderData(ctx context.Context, id swap.RiderID, reason string) (
 	return out, err
 }
 
+// sqlUnsettled is what is open with rider r.
+const sqlUnsettled = `array_remove(ARRAY[
+	CASE WHEN EXISTS (SELECT FROM battery x WHERE x.rider_id = r.rider_id AND x.holder = 'rider') THEN 'battery' END,
+	CASE WHEN EXISTS (SELECT FROM swap x WHERE x.rider_id = r.rider_id AND x.state <> 'closed') THEN 'swap' END,
+	CASE WHEN EXISTS (SELECT FROM credit x WHERE x.rider_id = r.rider_id AND x.state IN ('open', 'reserved')) THEN 'credit' END,
+	CASE WHEN EXISTS (SELECT FROM review x WHERE x.rider_id = r.rider_id AND x.decided_at IS NULL) THEN 'review' END], NULL)`
+
 // ForgetRider takes the person away from a pseudonym: name, phone, membership and
 // sessions go, counts and ledger stay. One who still has a battery, or is owed one,
 // or whose case is open, is not forgotten: somebody has to be asked about it.
@@ -112,12 +118,9 @@ func (s *Store) ForgetRider(ctx context.Context, id swap.RiderID, reason string)
 	}
 	return s.aboutRider(ctx, "forget rider", id, func(tx pgx.Tx, _ person) error {
 		var open []string
-		err := tx.QueryRow(ctx, `SELECT array_remove(ARRAY[
-			CASE WHEN EXISTS (SELECT FROM battery WHERE rider_id = $1 AND holder = 'rider') THEN 'battery' END,
-			CASE WHEN EXISTS (SELECT FROM swap WHERE rider_id = $1 AND state <> 'closed') THEN 'swap' END,
-			CASE WHEN EXISTS (SELECT FROM credit WHERE rider_id = $1 AND state IN ('open', 'reserved')) THEN 'credit' END,
-			CASE WHEN EXISTS (SELECT FROM review WHERE rider_id = $1 AND decided_at IS NULL) THEN 'review' END], NULL)`, string(id)).Scan(&open)
-		if err != nil {
+		var forgotten bool
+		err := tx.QueryRow(ctx, `SELECT `+sqlUnsettled+`, forgotten_at IS NOT NULL FROM rider r WHERE rider_id = $1`, string(id)).Scan(&open, &forgotten)
+		if err != nil || forgotten {
 			return err
 		}
 		if len(open) > 0 {
@@ -126,10 +129,9 @@ func (s *Store) ForgetRider(ctx context.Context, id swap.RiderID, reason string)
 		for _, sql := range []string{
 			`UPDATE rider SET name = '', phone_sealed = NULL, phone_hash = NULL, membership_no = NULL, member_from = NULL, member_to = NULL, union_id = NULL, street = '', platform = '',
 				active = false, forgotten_at = now() WHERE rider_id = $1`,
+			`DELETE FROM binding_code WHERE rider_id = $1`, // before sessions: whoever is binding is waited for
+			`DELETE FROM phone_code WHERE rider_id = $1`,
 			`DELETE FROM session WHERE rider_id = $1`,
-			`DELETE FROM binding_code WHERE rider_id = $1`,
-			`DELETE FROM phone_code WHERE rider_id = $1`,
-			`DELETE FROM phone_code WHERE rider_id = $1`,
 			`DELETE FROM privacy_acceptance WHERE rider_id = $1`,
 			`UPDATE fault_report SET text = '' WHERE rider_id = $1`, // who knows what they wrote
 		} {
@@ -144,11 +146,14 @@ func (s *Store) ForgetRider(ctx context.Context, id swap.RiderID, reason string)
 // maxForgotten bounds what one call forgets: the next goes on.
 const maxForgotten = 500
 
+// Retention is who takes persons away in the audit log when nobody asked.
+const Retention = "retention"
+
 // ForgetEnded forgets riders whose membership ended so many months ago, and gives
-// how many it forgot and how many it could not yet.
+// how many it forgot and of how many something is open yet.
 func (s *Store) ForgetEnded(ctx context.Context, months int) (forgotten, unsettled int, err error) {
-	rows, err := s.pool.Query(ctx, `SELECT rider_id::text FROM rider WHERE forgotten_at IS NULL
-		AND member_to < (now() AT TIME ZONE 'Asia/Shanghai')::date - make_interval(months => $1) ORDER BY member_to LIMIT $2`, months, maxForgotten)
+	const ended = ` FROM rider r WHERE forgotten_at IS NULL AND member_to < (now() AT TIME ZONE 'Asia/Shanghai')::date - make_interval(months => $1)`
+	rows, err := s.pool.Query(ctx, `SELECT rider_id::text`+ended+` AND cardinality(`+sqlUnsettled+`) = 0 ORDER BY member_to LIMIT $2`, months, maxForgotten)
 	if err != nil {
 		return 0, 0, fmt.Errorf("forget riders: %w", err)
 	}
@@ -156,17 +161,19 @@ func (s *Store) ForgetEnded(ctx context.Context, months int) (forgotten, unsettl
 	if err != nil {
 		return 0, 0, fmt.Errorf("forget riders: %w", err)
 	}
+	ctx = staff.As(ctx, staff.Actor{Login: Retention})
 	for _, id := range ids {
 		err := s.ForgetRider(ctx, id, fmt.Sprintf("the membership ended more than %d months ago", months))
-		var refusal *staff.Refusal
-		switch {
-		case errors.As(err, &refusal):
-			unsettled++
-		case err != nil:
-			return forgotten, unsettled, err
-		default:
-			forgotten++
+		if refusal := (*staff.Refusal)(nil); errors.As(err, &refusal) {
+			continue // something was opened meanwhile
 		}
+		if err != nil {
+			return forgotten, 0, err
+		}
+		forgotten++
+	}
+	if err := s.pool.QueryRow(ctx, `SELECT count(*)`+ended, months).Scan(&unsettled); err != nil {
+		return forgotten, 0, fmt.Errorf("forget riders: %w", err)
 	}
 	return forgotten, unsettled, nil
 }

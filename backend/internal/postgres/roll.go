@@ -122,8 +122,17 @@ func unionNamed(ctx context.Context, tx pgx.Tx, name string) (*int64, error) {
 	return &id, err
 }
 
+// sqlKnown reads a rider as a roll sees them.
+const sqlKnown = `SELECT rider_id::text, name, coalesce(encode(phone_hash, 'hex'), ''), coalesce(membership_no, ''), coalesce(union_id, 0), street, platform,
+	coalesce(to_char(member_from, 'YYYY-MM-DD'), ''), coalesce(to_char(member_to, 'YYYY-MM-DD'), '') FROM rider `
+
+func scanKnown(r pgx.CollectableRow) (*roll.Known, error) {
+	k := &roll.Known{}
+	return k, r.Scan(&k.RiderID, &k.Name, &k.PhoneHash, &k.MembershipNo, &k.UnionID, &k.Street, &k.Platform, &k.From, &k.To)
+}
+
 // knownRiders are the riders that rows may be about, found by number or phone.
-func (s *Store) knownRiders(ctx context.Context, tx pgx.Tx, members []roll.Member, lock bool) ([]*roll.Known, error) {
+func (s *Store) knownRiders(ctx context.Context, tx pgx.Tx, members []roll.Member) ([]*roll.Known, error) {
 	numbers, hashes := make([]string, 0, len(members)), make([][]byte, 0, len(members))
 	for _, m := range members {
 		if m.MembershipNo != "" {
@@ -133,21 +142,41 @@ func (s *Store) knownRiders(ctx context.Context, tx pgx.Tx, members []roll.Membe
 			hashes = append(hashes, s.o.Vault.Hash(m.Phone))
 		}
 	}
-	sql := `SELECT rider_id::text, name, coalesce(encode(phone_hash, 'hex'), ''), coalesce(membership_no, ''), coalesce(union_id, 0), street, platform,
-		coalesce(to_char(member_from, 'YYYY-MM-DD'), ''), coalesce(to_char(member_to, 'YYYY-MM-DD'), '')
-		FROM rider WHERE rider_id IN (SELECT rider_id FROM rider JOIN unnest($1::text[]) AS number ON membership_no = number
-			UNION SELECT rider_id FROM rider JOIN unnest($2::bytea[]) AS hash ON phone_hash = hash) ORDER BY rider_id`
-	if lock {
-		sql += ` FOR NO KEY UPDATE`
-	}
-	rows, err := tx.Query(ctx, sql, numbers, hashes)
+	rows, err := tx.Query(ctx, sqlKnown+`WHERE rider_id IN (SELECT rider_id FROM rider JOIN unnest($1::text[]) AS number ON membership_no = number
+		UNION SELECT rider_id FROM rider JOIN unnest($2::bytea[]) AS hash ON phone_hash = hash) ORDER BY rider_id`, numbers, hashes)
 	if err != nil {
 		return nil, err
 	}
-	return pgx.CollectRows(rows, func(r pgx.CollectableRow) (*roll.Known, error) {
-		k := &roll.Known{}
-		return k, r.Scan(&k.RiderID, &k.Name, &k.PhoneHash, &k.MembershipNo, &k.UnionID, &k.Street, &k.Platform, &k.From, &k.To)
-	})
+	return pgx.CollectRows(rows, scanKnown)
+}
+
+// holdRiders takes the rows of the riders who change, in the order of all
+// transactions. One that somebody else has changed since it was read is changed by
+// nobody: the roll is to be tried again.
+func (s *Store) holdRiders(ctx context.Context, tx pgx.Tx, settled []roll.Settled, was map[string]roll.Known) error {
+	var ids []string
+	for _, x := range settled {
+		if x.Fate == roll.Changed {
+			ids = append(ids, x.Rider.RiderID)
+		}
+	}
+	rows, err := tx.Query(ctx, sqlKnown+`WHERE rider_id = ANY($1::uuid[]) ORDER BY rider_id FOR NO KEY UPDATE`, ids)
+	if err != nil {
+		return err
+	}
+	now, err := pgx.CollectRows(rows, scanKnown)
+	if err != nil {
+		return err
+	}
+	for _, k := range now {
+		if *k != was[k.RiderID] {
+			return &staff.Refusal{Code: staff.TryAgain}
+		}
+	}
+	if len(now) != len(ids) {
+		return &staff.Refusal{Code: staff.TryAgain}
+	}
+	return nil
 }
 
 // phoneHash is how an import compares phones.
@@ -181,6 +210,8 @@ func (s *Store) writeRoll(ctx context.Context, tx pgx.Tx, settled []roll.Settled
 	for _, sql := range []string{
 		// Phones and numbers that change hands are free first: a unique index looks at each row.
 		`UPDATE rider r SET phone_hash = NULL, phone_sealed = NULL FROM roll_new n WHERE r.rider_id = n.rider_id::uuid AND n.phone_changed`,
+		// What was sent to the old number proves nothing any more.
+		`DELETE FROM phone_code c USING roll_new n WHERE c.rider_id = n.rider_id::uuid AND n.phone_changed`,
 		`INSERT INTO rider (rider_id, name, phone_sealed, phone_hash, membership_no, union_id, street, platform, member_from, member_to)
 			SELECT rider_id::uuid, name, phone_sealed, phone_hash, membership_no, union_id, street, platform, member_from, member_to FROM roll_new WHERE is_new`,
 		`UPDATE rider r SET name = n.name, membership_no = n.membership_no, union_id = n.union_id, street = n.street, platform = n.platform,

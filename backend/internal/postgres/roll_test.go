@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/backend/internal/phone"
@@ -133,6 +134,61 @@ func TestARollThatCannotBeRead(t *testing.T) {
 	require.Equal(t, staff.ImportFailed, i.State)
 	require.Contains(t, i.Mistake, "quote")
 	require.Error(t, d.store.ImportRoll(d.as("li"), 999))
+}
+
+// TestABadRollHoldsNobodyUp: what the database cannot keep, and a file whose key is
+// gone, end their own import, and the next roll is read.
+func TestABadRollHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	i := d.sendRoll("姓\x00名,手机\n李\x00伟,13800001234\n", false)
+	require.Equal(t, []int{1, 0, 0, 0}, counts(i), i.Mistake)
+	id, err := d.store.NewRollImport(d.as("li"), "roll.csv", []byte("姓名,手机\n"))
+	require.NoError(t, err)
+	_, err = d.direct().Exec(t.Context(), `UPDATE roll_import SET file_sealed = '\x00' WHERE import_id = $1`, id)
+	require.NoError(t, err)
+	i = d.runRoll(id)
+	require.Equal(t, staff.ImportFailed, i.State)
+	require.Contains(t, i.Mistake, "another key")
+	require.Equal(t, staff.ImportImported, d.importRoll(aRoll, true).State)
+}
+
+// TestARollWithoutHeadings: a person says what the columns hold, and sees no phone.
+func TestARollWithoutHeadings(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	i := d.sendRoll("\na,13800001234\nb,13900001234\n", false)
+	require.Equal(t, staff.ImportFailed, i.State)
+	require.Equal(t, []string{"a", "138****1234"}, i.Header)
+	require.NoError(t, d.store.CheckRoll(d.as("li"), i.ID, roll.Columns{roll.Name, roll.Phone}, false))
+	require.Equal(t, []int{1, 0, 0, 0}, counts(d.runRoll(i.ID)), "the first row is the heading")
+}
+
+// TestARiderWhoChangesMeanwhile: what somebody else has changed since it was read is
+// not changed back.
+func TestARiderWhoChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	d.importRoll("姓名,会员号\n李伟,Z-1\n", false)
+	i := d.sendRoll("姓名,会员号,平台\n李伟,Z-1,甲\n", false)
+	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID))
+	conn, err := pgx.Connect(t.Context(), d.url)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	tx, err := conn.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `UPDATE rider SET street = 'elsewhere' WHERE membership_no = 'Z-1'`)
+	require.NoError(t, err)
+	done := make(chan staff.RollImport)
+	go func() { done <- d.runRoll(i.ID) }()
+	require.Eventually(t, func() bool {
+		return query[int64](d, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FOR NO KEY UPDATE'`) > 0
+	}, 20*time.Second, 20*time.Millisecond)
+	require.NoError(t, tx.Commit(t.Context()))
+	i = <-done
+	require.Equal(t, staff.ImportFailed, i.State)
+	require.Contains(t, i.Mistake, staff.TryAgain)
+	require.Equal(t, "elsewhere ", query[string](d, `SELECT street || ' ' || platform FROM rider WHERE membership_no = 'Z-1'`))
 }
 
 // TestRollOfADyingReplica: the work of a replica that goes in the middle has not

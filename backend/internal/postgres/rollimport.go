@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/roll"
 	"batteryswap/backend/internal/staff"
 )
@@ -146,21 +147,25 @@ func (s *Store) RunRoll(ctx context.Context, read func([]byte) ([][]string, erro
 	}
 	var id int64
 	var fails error
+	var state string
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		job, err := s.takeRoll(ctx, tx)
 		if err != nil || job == nil {
 			return err
 		}
 		id = job.id
-		err = s.runRoll(staff.As(ctx, staff.Actor{Login: job.by}), tx, job, read)
+		if err = job.open(s.o.Vault); err == nil {
+			err = s.runRoll(staff.As(ctx, staff.Actor{Login: job.by}), tx, job, read)
+		}
 		var mistake *rollMistake
-		if refusal := (*staff.Refusal)(nil); errors.As(err, &mistake) || errors.As(err, &refusal) {
-			fails = err
+		// What the database refuses it would refuse again: the next roll must not wait.
+		if refusal := (*staff.Refusal)(nil); errors.As(err, &mistake) || errors.As(err, &refusal) || err != nil && ctx.Err() == nil && refused(err) {
+			fails, state = err, job.state
 		}
 		return err
 	})
 	if fails != nil {
-		_, err = s.pool.Exec(ctx, `UPDATE roll_import SET state = 'failed', finished_at = now(), mistake = $2 WHERE import_id = $1`, id, clean(fails.Error()))
+		_, err = s.pool.Exec(ctx, `UPDATE roll_import SET state = 'failed', finished_at = now(), mistake = $2 WHERE import_id = $1 AND state = $3`, id, clean(fails.Error()), state)
 	}
 	if err != nil {
 		return false, fmt.Errorf("roll %d: %w", id, err)
@@ -176,6 +181,7 @@ func (m *rollMistake) Error() string { return m.what }
 type rollJob struct {
 	id        int64
 	state, by string
+	sealed    []byte
 	file      []byte
 	columns   roll.Columns
 	addBodies bool
@@ -183,19 +189,23 @@ type rollJob struct {
 
 func (s *Store) takeRoll(ctx context.Context, tx pgx.Tx) (*rollJob, error) {
 	var j rollJob
-	var sealed []byte
 	err := tx.QueryRow(ctx, `SELECT import_id, state, wanted_by, file_sealed, columns, add_bodies FROM roll_import WHERE state IN ('check', 'import')
-		ORDER BY import_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED`).Scan(&j.id, &j.state, &j.by, &sealed, &j.columns, &j.addBodies)
+		ORDER BY import_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED`).Scan(&j.id, &j.state, &j.by, &j.sealed, &j.columns, &j.addBodies)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if j.file, err = s.o.Vault.OpenFile(sealed); err != nil {
-		return nil, err
-	}
 	return &j, nil
+}
+
+// open opens the file.
+func (j *rollJob) open(v *phone.Vault) (err error) {
+	if j.file, err = v.OpenFile(j.sealed); err != nil {
+		return &rollMistake{err.Error()}
+	}
+	return nil
 }
 
 func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]byte) ([][]string, error)) error {
@@ -205,12 +215,9 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 	}
 	s.rollProgress(ctx, j.id, 0, len(rows))
 	header, columns := roll.FindHeader(rows)
+	names := shownHeader(rows[header])
 	if j.columns != nil {
 		columns = j.columns
-	}
-	names := []string{}
-	if header >= 0 {
-		names = rows[header]
 	}
 	if code := columns.Complete(); code != "" {
 		_, err = tx.Exec(ctx, `DELETE FROM roll_fate WHERE import_id = $1`, j.id)
@@ -226,23 +233,26 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 			return err
 		}
 	}
-	settled, tree, err := s.settleRoll(ctx, tx, sheet, j.addBodies, writes)
+	settled, was, tree, err := s.settleRoll(ctx, tx, sheet, j.addBodies)
 	if err != nil {
 		return err
 	}
 	s.rollProgress(ctx, j.id, len(rows)/2, len(rows))
-	if writes {
+	counts, err := s.writeFates(ctx, tx, j.id, sheet.Mistakes, settled)
+	if err != nil {
+		return err
+	}
+	if writes { // last: riders wait for whoever holds their rows
 		became, err := addBodies(ctx, tx, tree.Added)
+		if err == nil {
+			err = s.holdRiders(ctx, tx, settled, was)
+		}
 		if err == nil {
 			err = s.writeRoll(ctx, tx, settled, became)
 		}
 		if err != nil {
 			return err
 		}
-	}
-	counts, err := s.writeFates(ctx, tx, j.id, sheet.Mistakes, settled)
-	if err != nil {
-		return err
 	}
 	state := staff.ImportChecked
 	if writes {
@@ -257,18 +267,36 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 	return err
 }
 
-func (s *Store) settleRoll(ctx context.Context, tx pgx.Tx, sheet roll.Sheet, addBodies, lock bool) ([]roll.Settled, *roll.Tree, error) {
+// shownHeader is a header as it is kept for a person to say what the columns hold:
+// it may be a member's row.
+func shownHeader(cells []string) []string {
+	out := make([]string, len(cells))
+	for i, c := range cells {
+		if n, err := phone.Parse(c); err == nil {
+			c = n.Mask()
+		}
+		out[i] = clean(c)
+	}
+	return out
+}
+
+// settleRoll says what becomes of each member, and as what the riders were read.
+func (s *Store) settleRoll(ctx context.Context, tx pgx.Tx, sheet roll.Sheet, addBodies bool) ([]roll.Settled, map[string]roll.Known, *roll.Tree, error) {
 	all, err := bodies(ctx, tx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	riders, err := s.knownRiders(ctx, tx, sheet.Members, lock)
+	riders, err := s.knownRiders(ctx, tx, sheet.Members)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	was := map[string]roll.Known{}
+	for _, k := range riders {
+		was[k.RiderID] = *k
 	}
 	books := roll.NewBooks(roll.NewTree(all), riders, s.phoneHash)
 	settled := books.Settle(sheet.Members, addBodies, func() string { return string(newID()) })
-	return settled, &books.Tree, nil
+	return settled, was, &books.Tree, nil
 }
 
 // writeFates keeps what becomes of each row and counts it: added, changed,

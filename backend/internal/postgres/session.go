@@ -40,12 +40,15 @@ func (s *Store) CreateSession(ctx context.Context, rider swap.RiderID, n binding
 // rider has too many. Only the token's hash is kept. A form of the browser's history
 // makes the session of before again.
 func addSession(ctx context.Context, tx pgx.Tx, rider swap.RiderID, n binding.Session) error {
-	_, err := tx.Exec(ctx, `INSERT INTO session (token_hash, rider_id, expires_at, app, system) VALUES ($1, $2, now() + $3::interval, $4, $5)
-		ON CONFLICT (token_hash) DO UPDATE SET rider_id = excluded.rider_id, expires_at = excluded.expires_at, created_at = now(), seen_at = now(),
-			app = excluded.app, system = excluded.system`,
+	tag, err := tx.Exec(ctx, `INSERT INTO session (token_hash, rider_id, expires_at, app, system) VALUES ($1, $2, now() + $3::interval, $4, $5)
+		ON CONFLICT (token_hash) DO UPDATE SET expires_at = excluded.expires_at, created_at = now(), seen_at = now(),
+			app = excluded.app, system = excluded.system WHERE session.rider_id = excluded.rider_id`,
 		n.TokenHash, string(rider), binding.SessionLife, n.Browser.App, n.Browser.System)
 	if err != nil {
 		return err
+	}
+	if tag.RowsAffected() == 0 { // whoever has the token speaks for somebody else
+		return binding.ErrWrong
 	}
 	_, err = tx.Exec(ctx, `DELETE FROM session WHERE token_hash IN (SELECT token_hash FROM session
 		WHERE rider_id = $1 AND token_hash <> $2 ORDER BY seen_at DESC, created_at DESC OFFSET $3 - 1)`, string(rider), n.TokenHash, binding.MaxDevices)
@@ -142,14 +145,15 @@ func (s *Store) EndDevices(ctx context.Context, rider swap.RiderID) error {
 		if err != nil {
 			return err
 		}
-		tag, err := tx.Exec(ctx, `DELETE FROM session WHERE rider_id = $1`, string(rider))
-		if err != nil {
-			return err
-		}
+		// Codes first: whoever is binding with one holds its row, and is waited for.
 		for _, table := range []string{"binding_code", "phone_code"} {
 			if _, err := tx.Exec(ctx, `DELETE FROM `+table+` WHERE rider_id = $1`, string(rider)); err != nil {
 				return err
 			}
+		}
+		tag, err := tx.Exec(ctx, `DELETE FROM session WHERE rider_id = $1`, string(rider))
+		if err != nil {
+			return err
 		}
 		return audit(ctx, tx, "rider.end_devices", string(rider), map[string]any{"devices": tag.RowsAffected()})
 	})

@@ -95,3 +95,16 @@ func TestDevices(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "rider.end_devices", lines[0].Act)
 }
+
+// TestATokenIsOnePersons: whoever has a token never speaks for the next who would be
+// given the same.
+func TestATokenIsOnePersons(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	require.NoError(t, d.store.CreateSession(t.Context(), alice, deviceOf("token")))
+	require.NoError(t, d.store.CreateSession(t.Context(), alice, deviceOf("token")), "the same again")
+	require.ErrorIs(t, d.store.CreateSession(t.Context(), bob, deviceOf("token")), binding.ErrWrong)
+	got, err := d.store.SessionRider(t.Context(), deviceOf("token").TokenHash)
+	require.NoError(t, err)
+	require.Equal(t, alice, got)
+}

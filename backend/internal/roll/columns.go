@@ -61,10 +61,10 @@ func called() map[Field][]string {
 const headerWithin = 20
 
 // FindHeader gives the row that names the columns, counted from 0, and what it
-// says they hold. Of two columns with one name the first counts. -1: no row
-// names a column.
+// says they hold. Of two columns with one name the first counts. Where no row names
+// a column it is the first that is not blank, for a person to say.
 func FindHeader(rows [][]string) (int, Columns) {
-	best, header := 0, -1
+	best, header := 0, 0
 	var columns Columns
 	names := map[string]Field{}
 	for f, all := range called() {
@@ -84,6 +84,12 @@ func FindHeader(rows [][]string) (int, Columns) {
 		if known > best {
 			best, header, columns = known, i, c
 		}
+	}
+	for best == 0 && header < len(rows)-1 && strings.Join(rows[header], "") == "" {
+		header++
+	}
+	if best == 0 && len(rows) > 0 {
+		columns = make(Columns, len(rows[header]))
 	}
 	return header, columns
 }

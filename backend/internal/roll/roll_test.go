@@ -24,8 +24,8 @@ func TestFindHeader(t *testing.T) {
 		},
 		"English":       {[][]string{{"Membership No.", "Name", "Mobile"}}, 0, roll.Columns{roll.MembershipNo, roll.Name, roll.Phone}},
 		"a name twice":  {[][]string{{"姓名", "电话", "联系电话"}}, 0, roll.Columns{roll.Name, roll.Phone, roll.Skip}},
-		"nothing known": {[][]string{{"a", "b"}, {"c"}}, -1, nil},
-		"empty":         {nil, -1, nil},
+		"nothing known": {[][]string{{}, {"a", "b"}, {"c"}}, 1, roll.Columns{roll.Skip, roll.Skip}},
+		"empty":         {nil, 0, nil},
 	} {
 		header, columns := roll.FindHeader(c.rows)
 		require.Equal(t, c.header, header, name)

@@ -47,12 +47,13 @@ const (
 	NeedBacklog   = "backlog"
 	NeedConfirm   = "config_waits"
 	NeedNeverSeen = "never_seen"
+	NeedKey       = "maintenance" // nobody can swap: a key switch is turned
 )
 
 // NeedKinds are all kinds of need: each has a text.
 func NeedKinds() []string {
 	all := []string{
-		NeedOffline, NeedEpoch, NeedForked, NeedOut, NeedCharged, NeedEmpty, NeedStuck, NeedReview, NeedFault, NeedBacklog, NeedConfirm, NeedNeverSeen,
+		NeedOffline, NeedEpoch, NeedForked, NeedOut, NeedCharged, NeedEmpty, NeedStuck, NeedReview, NeedFault, NeedBacklog, NeedConfirm, NeedNeverSeen, NeedKey,
 	}
 	for k := range alarmUrgency {
 		all = append(all, string(k))
@@ -88,6 +89,7 @@ func (c Cabinet) WhatItNeeds(now time.Time) []Need {
 	add(c.EpochWaits, NeedEpoch, Now)
 	add(c.Forked, NeedForked, Now)
 	add(c.OutOfService != "" && c.OutOfService != protocol.ReasonMaintenance && !c.Off && !c.EpochWaits && !c.Forked, NeedOut, Now)
+	add(c.OutOfService == protocol.ReasonMaintenance && !c.Off, NeedKey, Soon)
 	add(c.Reachable && !c.Off && c.Charged == 0, NeedCharged, Today)
 	add(c.Reachable && !c.Off && c.Empty == 0, NeedEmpty, Today)
 	add(c.OpenSince != nil && now.Sub(*c.OpenSince) > StuckAfter, NeedStuck, Now)

@@ -15,7 +15,19 @@ const maxHops = 16
 // audit log. What X-Forwarded-For says is believed as far as trusted proxies said
 // it: the first address from the right that is none of theirs. Anybody can send
 // the header, so without trusted proxies nothing of it is.
+// Of IPv6 it is the network of 64 bits: a phone has all of one to itself.
 func (w *Web) address(r *http.Request) string {
+	host := w.host(r)
+	at, err := netip.ParseAddr(host)
+	if err != nil || at.Unmap().Is4() {
+		return host
+	}
+	return netip.PrefixFrom(at.WithZone(""), networkBits).Masked().String()
+}
+
+const networkBits = 64
+
+func (w *Web) host(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr

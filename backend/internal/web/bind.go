@@ -197,7 +197,7 @@ func (w *Web) postBind(rw http.ResponseWriter, r *http.Request) {
 		w.pageSignIn(rw, r, http.StatusUnprocessableEntity, page{Bind: v})
 		return
 	}
-	s := w.newToken("page " + v.Key)
+	s := w.newToken("page "+v.Key, v.Who)
 	rider, err := w.bind(r.Context(), proof, binding.Session{TokenHash: hashToken(s.token), Browser: binding.BrowserOf(r.UserAgent()), Privacy: privacyVersion})
 	var many *binding.TooMany
 	switch {

@@ -159,7 +159,7 @@ func (w *Web) bindByAPI(ctx context.Context, in *createSessionInput) (session, e
 	if who == "" {
 		who = in.Body.MembershipNo
 	}
-	s := w.newToken("api " + key)
+	s := w.newToken("api "+key, who)
 	_, err := w.bind(ctx, proofOf(who, in.Body.Code, in.address),
 		binding.Session{TokenHash: hashToken(s.token), Browser: binding.BrowserOf(in.userAgent), Privacy: privacyVersion})
 	if err != nil {

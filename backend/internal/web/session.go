@@ -41,12 +41,12 @@ type session struct {
 	expires time.Time
 }
 
-// newToken makes the token of a session. The same key makes the same: who did not
-// hear the answer asks again, and has one session and not two. Nobody can tell the
-// token from the key.
-func (w *Web) newToken(key string) session {
+// newToken makes the token of a session. The same key of the same person makes the
+// same: who did not hear the answer asks again, and has one session and not two.
+// Nobody can tell the token from the key.
+func (w *Web) newToken(key, who string) session {
 	h := hmac.New(sha256.New, w.sessionKey)
-	h.Write([]byte(key))
+	fmt.Fprintf(h, "%d %s %s", len(key), key, who)
 	return session{token: base64.RawURLEncoding.EncodeToString(h.Sum(nil)), expires: time.Now().Add(binding.SessionLife)}
 }
 
@@ -56,7 +56,7 @@ func (w *Web) developmentSession(ctx context.Context, id, code, userAgent string
 	if w.o.DevelopmentCode == "" || subtle.ConstantTimeCompare([]byte(code), []byte(w.o.DevelopmentCode)) != 1 {
 		return session{}, false, nil
 	}
-	s := w.newToken(rand.Text())
+	s := w.newToken(rand.Text(), "")
 	err := w.o.Books.CreateSession(ctx, swap.RiderID(strings.ToLower(strings.TrimSpace(id))),
 		binding.Session{TokenHash: hashToken(s.token), Browser: binding.BrowserOf(userAgent)})
 	if errors.Is(err, ErrNotFound) {

@@ -25,8 +25,9 @@ func riderOf(r *http.Request) swap.RiderID { return swap.RiderID(r.PathValue("ri
 
 type staffRiderPage struct {
 	staff.RiderDetail
-	CanWork bool
-	Persons bool // figures of a single rider are shown
+	CanWork  bool
+	Persons  bool // figures of a single rider are shown
+	SeesData bool
 	// Name, Phone and Code are shown once, to who asked for them.
 	Name, Phone, Code string
 	Until             time.Time
@@ -41,6 +42,7 @@ func (w *Web) riderWith(rw http.ResponseWriter, r *http.Request, p staffRiderPag
 	var err error
 	p.RiderDetail, err = w.o.Staff.RiderDetail(r.Context(), riderOf(r))
 	p.Persons = seesPersons(staffSession(r).Actor)
+	p.SeesData = staffSession(r).Has(staff.Admin, staff.Personal)
 	p.RiderDetail = impersonal(staffSession(r).Actor, p.RiderDetail)
 	p.CanWork = staffSession(r).Has(riderWork...)
 	answer(w, rw, r, "rider", p, err)
@@ -82,7 +84,7 @@ func (w *Web) pageFaults(rw http.ResponseWriter, r *http.Request) {
 	answer(w, rw, r, "faults", struct {
 		Rows       []staff.Fault
 		SeesRiders bool
-	}{rows, staffSession(r).Has(riderView...)}, err)
+	}{rows, seesPersons(staffSession(r).Actor)}, err)
 }
 
 func (w *Web) postFault(rw http.ResponseWriter, r *http.Request) {

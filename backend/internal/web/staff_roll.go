@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"batteryswap/backend/internal/roll"
 	"batteryswap/backend/internal/staff"
@@ -19,6 +20,7 @@ const (
 	maxRoll     = 20 << 20
 	rollRows    = 100 // of a page of a report
 	maxRollRows = 100_000
+	uploadTime  = 2 * time.Minute
 )
 
 // registerRoll puts the pages of the union's roll on the mux.
@@ -31,7 +33,7 @@ func (w *Web) registerRoll(page, act func(string, access, http.HandlerFunc)) {
 	act(rollPath+"/{import_id}/check", work, w.postCheckRoll)
 	act(rollPath+"/{import_id}/import", work.freshly(), w.postImportRoll)
 	act("/staff/unions/{union_id}", work, w.postBody)
-	act("/staff/riders/{rider_id}/data", work.freshly(), w.postRiderData)
+	act("/staff/riders/{rider_id}/data", only(staff.Admin, staff.Personal).freshly(), w.postRiderData)
 	act("/staff/riders/{rider_id}/forget", work.freshly(), w.postForget)
 }
 
@@ -60,6 +62,8 @@ func (w *Web) rolls(rw http.ResponseWriter, r *http.Request, status int, mistake
 
 // postRoll takes a file and keeps it, closed, until it was checked and imported.
 func (w *Web) postRoll(rw http.ResponseWriter, r *http.Request) {
+	// A server's time for a request is meant for pages: an office's line is slower.
+	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(uploadTime)) // a server that cannot: its own time holds
 	name, file, err := readFile(r, maxRoll)
 	if err != nil {
 		w.rolls(rw, r, http.StatusUnprocessableEntity, err.Error())
@@ -75,9 +79,11 @@ func (w *Web) postRoll(rw http.ResponseWriter, r *http.Request) {
 
 // readFile takes the file out of a form.
 func readFile(r *http.Request, most int64) (string, []byte, error) {
-	tooLarge := errors.New("file: want one of at most " + strconv.FormatInt(most>>20, 10) + " MiB")
 	if err := r.ParseMultipartForm(most); err != nil {
-		return "", nil, tooLarge
+		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
+			return "", nil, errors.New("file: want one of at most " + strconv.FormatInt(most>>20, 10) + " MiB")
+		}
+		return "", nil, errors.New("file: want a form with one, whole")
 	}
 	f, h, err := r.FormFile("file")
 	if err != nil {

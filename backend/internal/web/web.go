@@ -279,6 +279,8 @@ func timeLimit(path string) time.Duration {
 		return 0
 	case path == exportPath:
 		return exportTimeout
+	case path == rollPath:
+		return uploadTime
 	}
 	return requestTimeout
 }
