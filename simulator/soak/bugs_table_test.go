@@ -55,9 +55,7 @@ func agentBugs() []bug {
 			agentSlot + "evidence.go", "(!r.BoltFitted || r.Bolt == Yes)", "(!r.BoltFitted || r.Bolt == Yes || seeded(\"bolt not asked\"))",
 		}}, []int{8, 2, 3}},
 		{"closed for a moment", []edit{{
-			agentSlot + "view.go", "e.last.At-e.closingSince >= e.limits.Stable && e.aliveAt", "(e.last.At-e.closingSince >= e.limits.Stable || seeded(\"closed for a moment\")) && (seeded(\"closed for a moment\") || e.aliveAt",
-		}, {
-			agentSlot + "view.go", "> e.closingSince {", "> e.closingSince) {",
+			agentSlot + "view.go", "e.aliveAt-e.closingSince >= e.limits.Stable", "(e.aliveAt-e.closingSince >= e.limits.Stable || seeded(\"closed for a moment\"))",
 		}}, []int{8, 2, 3}},
 		{"old grant accepted", []edit{{
 			agentSwap + "prepare.go", "if m.in.Now-p.at >= grantWindow {", "if m.in.Now-p.at >= grantWindow && !seeded(\"old grant accepted\") {",

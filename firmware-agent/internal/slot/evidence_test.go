@@ -225,6 +225,18 @@ func TestABoardThatWasFrozenBeforeTheStart(t *testing.T) {
 	require.True(t, read(New(1, DefaultLimits()), 0, 2*time.Second, nil).View(2*time.Second).Closed)
 }
 
+// TestABoardThatFreezesWhileADoorIsWatched: the time that it stood still is no part
+// of the two seconds. The simulation found a door that a frozen board called shut
+// while it stood open, half a second after the pulse.
+func TestABoardThatFreezesWhileADoorIsWatched(t *testing.T) {
+	for alive, want := range map[uint16]bool{0: false, 1: false, 2: true} {
+		e := read(New(1, DefaultLimits()), 0, 3*time.Second, func(r *Reading) { r.Alive = min(r.Alive, alive) })
+		v := e.View(3 * time.Second)
+		require.True(t, v.Fresh, "it is not known as frozen yet")
+		require.Equal(t, want, v.Closed, "counted to %d", alive)
+	}
+}
+
 func TestChargedNeedsAHealthyBattery(t *testing.T) {
 	cases := []struct {
 		name string

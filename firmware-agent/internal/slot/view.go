@@ -127,9 +127,9 @@ func (e Evidence) View(now time.Duration) View {
 	case e.odd && e.last.At-e.oddSince >= e.limits.Stable:
 		v.Fault = LockDisagree
 	}
-	// A board that froze says for a while what was so: only one that has counted
-	// on since then has seen the door closed.
-	if e.closing && e.last.At-e.closingSince >= e.limits.Stable && e.aliveAt > e.closingSince {
+	// A board that froze says for a while what was so: the time that counts is up to
+	// the last reading at which it was seen to have counted on.
+	if e.closing && e.aliveAt-e.closingSince >= e.limits.Stable {
 		v.Closed, v.ClosedSince = true, e.closingSince
 	}
 	if e.row < 2 {
