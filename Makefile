@@ -80,9 +80,10 @@ monitoring: go
 	@$(MAKE) --no-print-directory build
 	bin/simulator demo --monitoring backend/monitoring $(if $(LISTEN),--listen $(LISTEN)) $(DEMOFLAGS)
 
+# Three at once on two cores: the tests of the whole system mostly wait.
 .PHONY: test
 test: deps
-	$(GO) test -timeout 15m $(if $(RACE),-race) $(TESTFLAGS) ./...
+	$(GO) test -timeout 20m -parallel 3 $(if $(RACE),-race) $(TESTFLAGS) ./...
 
 .PHONY: soak
 soak: go

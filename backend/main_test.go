@@ -225,7 +225,7 @@ func TestStaffAndServeAgainstADatabase(t *testing.T) {
 	require.Equal(t, 0, status, errout)
 	member := []string{"rider", "add", "--name", "Zhao", "--phone", "154 0000 0001", "--key-dir", dir, "--membership-no", "HZ-1", "--from", "2026-01-01", "--to", "2099-12-31"}
 	require.Regexp(t, `^[0-9a-f-]{36}$`, ok("", member...))
-	status, out, errout := shellRun(t, "", append(member[:7:7], "--key-dir", dir, url)...)
+	status, out, errout := shellRun(t, "", append(member[:8:8], url)...)
 	require.Equal(t, 1, status)
 	require.Contains(t, errout, "another rider with this phone: there already")
 	require.NotRegexp(t, `1[3-9][0-9]{9}`, out+errout)
