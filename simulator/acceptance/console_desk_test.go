@@ -183,9 +183,7 @@ func (d *desk) see(name string) {
 	if !d.script {
 		return // axe is a script itself; the page with scripts is the same
 	}
-	_, err = chromedp.Run(d.ctx, chromedp.Evaluate[any](d.axe+"; null"))
-	require.NoError(d.t, err)
-	found, err := chromedp.Run(d.ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ["violations"]}).then(r =>
+	found, err := chromedp.Run(d.ctx, chromedp.Evaluate[[]string](d.axe+`; axe.run(document, {resultTypes: ["violations"]}).then(r =>
 		r.violations.map(v => v.id + ": " + v.help + "\n" + v.nodes.map(n => "  " + n.html).join("\n")))`, chromedp.EvalAwaitPromise))
 	require.NoError(d.t, err)
 	find(len(found) > 0, "axe finds %s", strings.Join(found, "\n"))

@@ -163,7 +163,8 @@ func (s *Store) LastAudit(ctx context.Context) (AuditRun, error) {
 }
 
 // AuditSince audits and stores the result, unless an audit has begun since due or
-// another replica is at it. It reports whether it did.
+// another replica is at it. It reports whether it did. Before that it counts what
+// was missed, and closes the months that are due.
 func (s *Store) AuditSince(ctx context.Context, due time.Time) (rep Report, did bool, err error) {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -183,6 +184,16 @@ func (s *Store) AuditSince(ctx context.Context, due time.Time) (rep Report, did 
 		return rep, false, nil
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
+		return rep, false, err
+	}
+	missed, err := s.CountMissed(ctx)
+	if missed > 0 {
+		s.log.Warn("takes were in the ledger and in no figure: counted now", "event", "missed_counted", "takes", missed)
+	}
+	if err != nil {
+		return rep, false, err
+	}
+	if err = s.CloseMonths(ctx); err != nil {
 		return rep, false, err
 	}
 	if rep, err = s.Audit(ctx); err != nil {

@@ -285,26 +285,31 @@ func TestAuditFindsWhatWasAlteredByHand(t *testing.T) {
 		}
 	}
 	require.Empty(t, except, "columns that are gone")
-	require.Greater(t, tried, 90)
+	require.Greater(t, tried, 300)
 	t.Logf("%d alterations found, %d refused by the database", tried, f.refused)
 	f.honest()
 }
 
-// alter lies in one column, and reports whether the database let it. Rows that
-// were altered before stand last: each column gets another one.
-func (f *forger) alter(table, column, typ string) int {
-	for _, place := range f.rows(table, column+` IS NOT NULL`, 2) {
+// alter lies in one column of a few rows, and reports in how many the database let
+// it. Of a grant that no cabinet took nobody else has a word.
+func (f *forger) alter(table, column, typ string) (altered int) {
+	where := column + ` IS NOT NULL`
+	if table == "swap" {
+		where += ` AND NOT by_fact AND outcome IS DISTINCT FROM 'not_started'`
+	}
+	for _, place := range f.rows(table, where, 4) {
 		for _, lie := range lies(table, column, typ) {
 			if back := f.spoil(table, place, fmt.Sprintf(`UPDATE %s x SET %s = %s WHERE ctid = '%s'`, table, column, lie, place)); back != nil {
 				if len(f.found()) == 0 {
 					f.t.Errorf("not found: %s.%s = %s at %s", table, column, lie, place)
 				}
 				back()
-				return 1
+				altered++
+				break
 			}
 		}
 	}
-	return 0
+	return altered
 }
 
 // TestAuditFindsWhatWasDeletedByHand: rows of every audited table but evidence

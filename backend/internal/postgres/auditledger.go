@@ -80,7 +80,7 @@ func batteryChecks() []check {
 		{"battery custody", `SELECT battery_serial, ` + custody("b") + `, ` + custody("l") + ` FROM battery b FULL JOIN (
 				SELECT DISTINCT ON (battery_serial) battery_serial, holder,
 					CASE WHEN what NOT IN ('held', 'deposit') AND holder IN ('rider', 'review') THEN rider_id END AS rider_id,
-					CASE WHEN holder = 'slot' THEN cabinet_id END AS cabinet_id, CASE WHEN holder = 'slot' THEN slot END AS slot
+					CASE WHEN holder = 'slot' OR holder = 'review' AND what NOT IN ('take', 'doubt', 'removed') THEN cabinet_id END AS cabinet_id, CASE WHEN holder = 'slot' OR holder = 'review' AND what NOT IN ('take', 'doubt', 'removed') THEN slot END AS slot
 				FROM ledger WHERE holder IS NOT NULL ORDER BY battery_serial, position DESC) l USING (battery_serial)
 			WHERE ` + custody("b") + ` IS DISTINCT FROM ` + custody("l")},
 		{"battery.entries", `SELECT battery_serial, coalesce(b.entries, 0)::text, coalesce(l.n, 0)::text FROM battery b
@@ -93,8 +93,8 @@ func batteryChecks() []check {
 
 // custody is a row's custody in words; a place under review is only a hint.
 func custody(row string) string {
-	return fmt.Sprintf(`concat_ws(' ', %[1]s.holder, %[1]s.rider_id, CASE WHEN %[1]s.holder = 'slot' THEN %[1]s.cabinet_id END,
-		CASE WHEN %[1]s.holder = 'slot' THEN %[1]s.slot END)`, row)
+	return fmt.Sprintf(`concat_ws(' ', %[1]s.holder, %[1]s.rider_id, CASE WHEN %[1]s.holder IN ('slot', 'review') THEN %[1]s.cabinet_id END,
+		CASE WHEN %[1]s.holder IN ('slot', 'review') THEN %[1]s.slot END)`, row)
 }
 
 func swapChecks() []check {
@@ -106,7 +106,7 @@ func swapChecks() []check {
 		{"swap.rider_id", `SELECT s.swap_id::text, concat_ws(' ', s.rider_id, s.cabinet_id), concat_ws(' ', l.rider_id, l.cabinet_id) FROM swap s JOIN ledger l USING (swap_id)
 			WHERE l.rider_id IS DISTINCT FROM s.rider_id OR l.cabinet_id IS DISTINCT FROM s.cabinet_id`},
 		{"swap.taken", `SELECT swap_id::text, concat_ws(' ', s.taken, s.take_slot), concat_ws(' ', l.battery_serial, l.slot) FROM
-			(SELECT swap_id, taken, NULLIF(take_slot, 0) AS take_slot FROM swap WHERE taken IS NOT NULL) s
+			(SELECT swap_id, taken, NULLIF(take_slot, 0) AS take_slot FROM swap WHERE taken IS NOT NULL OR take_slot <> 0) s
 			FULL JOIN (SELECT swap_id, battery_serial, slot FROM ledger WHERE what = 'take') l USING (swap_id)
 			WHERE (s.taken, s.take_slot) IS DISTINCT FROM (l.battery_serial, l.slot::int)`},
 		{"swap.deposited", `SELECT swap_id::text, concat_ws(' ', s.deposited, s.deposit_slot), concat_ws(' ', l.battery_serial, l.slot) FROM

@@ -15,6 +15,9 @@ import (
 // NoteExport writes down that somebody takes figures along, before they get them.
 func (s *Store) NoteExport(ctx context.Context, e statistics.Export, what string) error {
 	detail := map[string]any{"from": e.From, "to": e.To, "as_of": e.AsOf, "format": e.Format, "by": e.By}
+	if e.Street != "" {
+		detail["street"] = e.Street
+	}
 	if e.Personal {
 		if !staff.Who(ctx).Has(staff.Personal) {
 			return &staff.Refusal{Code: staff.NotPersonal, Detail: string(staff.Personal)}
@@ -84,7 +87,7 @@ func (x *exporting) takes(k *figuring, each func(statistics.Take) error) error {
 	}
 	return k.read(`SELECT t.position, t.day, t.at, t.swap_id::text, c.cabinet_id, c.street, t.owed`+columns+`
 		FROM counted_take t JOIN counted_cabinet c USING (counted_cabinet_id)`+from+`
-		WHERE t.day BETWEEN @from AND @to AND t.position <= @as_of ORDER BY t.day, t.position`, nil, scan, func() error {
+		WHERE t.day BETWEEN @from AND @to AND t.position <= @as_of AND (@street = '' OR c.street = @street) ORDER BY t.day, t.position`, pgx.NamedArgs{"street": k.Street}, scan, func() error {
 		t.Day = dayOf(day)
 		if x.personal {
 			t.Union = ""

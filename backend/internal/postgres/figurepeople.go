@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,7 +15,11 @@ func (k *figuring) people(f *statistics.Figure) error {
 	if k.By == statistics.ByRider && !staff.Who(k.ctx).Has(staff.Personal) {
 		return &staff.Refusal{Code: staff.NotPersonal, Detail: string(staff.Personal)}
 	}
-	members, err := k.members()
+	read := k.members
+	if k.closings != nil {
+		read = k.closedMembers
+	}
+	members, err := read()
 	if err != nil {
 		return err
 	}
@@ -24,55 +27,42 @@ func (k *figuring) people(f *statistics.Figure) error {
 	switch k.By {
 	case statistics.ByUnion:
 		f.Groups = statistics.Unions(members)
-		return k.nameBodies(f.Groups)
+		err = k.nameBodies(f.Groups)
 	case statistics.ByPlatform:
 		f.Groups = statistics.Platforms(members)
-		return nil
 	default:
 		f.Groups = statistics.Riders(members)
-		return k.nameRiders(f.Groups)
+		err = k.nameRiders(f.Groups)
 	}
+	f.Ungrouped = f.Swaps
+	for _, m := range members {
+		f.Ungrouped -= m.Swaps
+	}
+	return err
 }
 
 // sqlMembers adds up riders from whole months, parts of months and single takes,
-// less the takes of these pieces that are later than the position. Months of which
-// something is later show who took one in them only after that was taken off.
-const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, n.months FROM (
-	SELECT id, sum(swaps) AS swaps, bit_or(bit) AS months FROM (
-		SELECT c.counted_rider_id AS id, c.swaps, p.bit
-			FROM unnest(@whole::boolean[], @since::date[], @bits::bigint[]) AS p(whole, since, bit) JOIN rider_count c ON c.whole = p.whole AND c.since = p.since
-		UNION ALL SELECT counted_rider_id, 1, 0 FROM counted_take WHERE day = ANY(@days) AND position <= @as_of
-		UNION ALL SELECT counted_rider_id, -1, 0 FROM counted_take WHERE day = ANY(@less) AND position > @as_of
-		UNION ALL SELECT c.counted_rider_id, 0, e.bit
-			FROM unnest(@edge::date[], @edge_bits::bigint[]) AS e(since, bit) JOIN rider_count c ON c.whole AND c.since = e.since
-		UNION ALL SELECT id, 0, bit FROM (
-			SELECT c.counted_rider_id AS id, p.bit, c.swaps FROM unnest(@dirty_whole::boolean[], @dirty_since::date[], @dirty_bits::bigint[]) AS p(whole, since, bit)
-				JOIN rider_count c ON c.whole = p.whole AND c.since = p.since
-			UNION ALL SELECT t.counted_rider_id, d.bit, 1 FROM unnest(@dirty_days::date[], @dirty_day_bits::bigint[]) AS d(day, bit)
-				JOIN counted_take t ON t.day = d.day AND t.position <= @as_of
-			UNION ALL SELECT t.counted_rider_id, d.bit, -1 FROM unnest(@dirty_less::date[], @dirty_less_bits::bigint[]) AS d(day, bit)
-				JOIN counted_take t ON t.day = d.day AND t.position > @as_of
-			) d GROUP BY id, bit HAVING sum(swaps) > 0
+// less the takes of these pieces that are later than the position.
+const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 1::bigint FROM (
+	SELECT id, sum(swaps) AS swaps FROM (
+		SELECT c.counted_rider_id AS id, c.swaps
+			FROM unnest(@whole::boolean[], @since::date[]) AS p(whole, since) JOIN rider_count c ON c.whole = p.whole AND c.since = p.since
+		UNION ALL SELECT counted_rider_id, 1 FROM counted_take WHERE day = ANY(@days) AND position <= @as_of
+		UNION ALL SELECT counted_rider_id, -1 FROM counted_take WHERE day = ANY(@less) AND position > @as_of
 	) x GROUP BY id HAVING sum(swaps) > 0) n
 	JOIN counted_rider r ON r.counted_rider_id = n.id`
 
-// pieces are parts of riders' counts, as a query takes them: each with the bit of
-// its month.
-type pieces struct {
-	whole                   []bool
-	since, days, less       []time.Time
-	bits, dayBits, lessBits []int64
-}
-
-// add splits a range up to the position: whole pieces, less what is later in them,
-// and single days.
-func (p *pieces) add(k *figuring, r statistics.Range, bit func(statistics.Day) int64) {
-	split := r.Split(func(d statistics.Day) bool { return k.future[d] })
+// members are the riders who took one in the range, as what they were then. The
+// range is one period.
+func (k *figuring) members() ([]statistics.Member, error) {
+	split := k.Split(func(d statistics.Day) bool { return k.future[d] })
+	var wholes []bool
+	var since, less []statistics.Day
 	whole := func(first, next statistics.Day, month bool) {
-		p.whole, p.since, p.bits = append(p.whole, month), append(p.since, first.Date()), append(p.bits, bit(first))
+		wholes, since = append(wholes, month), append(since, first)
 		for d := first; d < next; d++ {
 			if k.mixed[d] {
-				p.less, p.lessBits = append(p.less, d.Date()), append(p.lessBits, bit(d))
+				less = append(less, d)
 			}
 		}
 	}
@@ -82,51 +72,40 @@ func (p *pieces) add(k *figuring, r statistics.Range, bit func(statistics.Day) i
 	for _, m := range split.Parts {
 		whole(m, m.NextPart(), false)
 	}
-	for _, d := range split.Days {
-		p.days, p.dayBits = append(p.days, d.Date()), append(p.dayBits, bit(d))
-	}
+	return k.readMembers(sqlMembers, pgx.NamedArgs{"whole": wholes, "since": asDates(since), "days": asDates(split.Days), "less": asDates(less)})
 }
 
-// members are the riders who took one in the range, as what they were then, and
-// in which months they did.
-func (k *figuring) members() ([]statistics.Member, error) {
-	stained := map[statistics.Day]bool{} // months with something later
-	for _, set := range []map[statistics.Day]bool{k.mixed, k.future} {
-		for d := range set {
-			stained[d.Month()] = true
-		}
+// sqlClosed adds up whole months, less what was booked after they were closed.
+// Each is a period. Few days have such takes: they are found by one look into an
+// index each.
+const sqlClosed = `WITH m AS MATERIALIZED (SELECT * FROM unnest(@months::date[], @positions::bigint[], @bits::bigint[]) AS m(since, position, bit)),
+	late AS MATERIALIZED (
+		SELECT t.counted_rider_id, m.bit, count(*) AS swaps FROM m
+			CROSS JOIN LATERAL generate_series(m.since, m.since + interval '1 month' - interval '1 day', interval '1 day') d(day)
+			CROSS JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d.day::date ORDER BY position DESC LIMIT 1) l
+			JOIN counted_take t ON t.day = d.day::date AND t.position > m.position
+		WHERE l.position > m.position GROUP BY 1, 2)
+	SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, n.bits FROM (
+		SELECT c.counted_rider_id AS id, sum(c.swaps - coalesce(late.swaps, 0)) AS swaps, bit_or(m.bit) AS bits
+		FROM m JOIN rider_count c ON c.whole AND c.since = m.since LEFT JOIN late ON late.counted_rider_id = c.counted_rider_id AND late.bit = m.bit
+		WHERE c.swaps > coalesce(late.swaps, 0) GROUP BY 1) n
+	JOIN counted_rider r ON r.counted_rider_id = n.id`
+
+// closedMembers are the riders who took one in the closed months of the range.
+func (k *figuring) closedMembers() ([]statistics.Member, error) {
+	months, positions, bits := make([]statistics.Day, len(k.closings)), make([]int64, len(k.closings)), make([]int64, len(k.closings))
+	for i, c := range k.closings {
+		months[i], positions[i], bits[i] = c.month, c.at, 1<<i
 	}
-	var in, dirty pieces
-	var edge []time.Time
-	var edgeBits []int64
-	number := map[statistics.Day]int64{}
-	for i, m := range k.Months() {
-		number[m] = 1 << i
-	}
-	// A whole month that nothing is later of shows by itself who took one in it.
-	in.add(k, k.Range, func(d statistics.Day) int64 {
-		if m := d.Month(); d == m && !stained[m] && m >= k.From && m.NextMonth()-1 <= k.To {
-			return number[m]
-		}
-		return 0
-	})
-	for _, m := range k.Months() {
-		switch {
-		case stained[m]:
-			dirty.add(k, statistics.Range{From: m, To: m.NextMonth() - 1}, func(statistics.Day) int64 { return number[m] })
-		case m < k.From || m.NextMonth()-1 > k.To:
-			edge, edgeBits = append(edge, m.Date()), append(edgeBits, number[m])
-		}
-	}
+	return k.readMembers(sqlClosed, pgx.NamedArgs{"months": asDates(months), "positions": positions, "bits": bits})
+}
+
+func (k *figuring) readMembers(sql string, named pgx.NamedArgs) ([]statistics.Member, error) {
 	var out []statistics.Member
 	var m statistics.Member
-	var months int64
-	err := k.read(sqlMembers, pgx.NamedArgs{
-		"whole": in.whole, "since": in.since, "bits": in.bits, "days": in.days, "less": in.less, "edge": edge, "edge_bits": edgeBits,
-		"dirty_whole": dirty.whole, "dirty_since": dirty.since, "dirty_bits": dirty.bits, "dirty_days": dirty.days, "dirty_day_bits": dirty.dayBits,
-		"dirty_less": dirty.less, "dirty_less_bits": dirty.lessBits,
-	}, []any{&m.Rider, &m.Path, &m.Platform, &m.Swaps, &months}, func() error {
-		m.Months = uint64(months)
+	var periods int64
+	err := k.read(sql, named, []any{&m.Rider, &m.Path, &m.Platform, &m.Swaps, &periods}, func() error {
+		m.Periods = uint64(periods)
 		out = append(out, m)
 		m.Path = nil
 		return nil

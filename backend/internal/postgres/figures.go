@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,9 +19,12 @@ type figuring struct {
 	ctx context.Context //nolint:containedctx // of one question
 	tx  pgx.Tx
 	statistics.Question
-	// mixed are the days with takes before and after the position, future those
-	// with takes after it alone: of all months that the range touches.
+	// mixed are the days of the range with takes before and after the position,
+	// future those with takes after it alone.
 	mixed, future map[statistics.Day]bool
+	// closings are of the range's months, where the question is about what riders
+	// are and whoever asks may not ask for single riders.
+	closings []closing
 }
 
 // Figure answers a question. The same question, with the same AsOf, has the same
@@ -40,7 +44,7 @@ func (s *Store) Figure(ctx context.Context, q statistics.Question) (statistics.F
 		case statistics.ByHour:
 			f.Groups, err = k.hours()
 		case statistics.ByStreet, statistics.ByCabinet:
-			f.Groups, err = k.cabinets()
+			err = k.cabinets(&f)
 		case statistics.ByUnion, statistics.ByPlatform, statistics.ByRider:
 			err = k.people(&f)
 		}
@@ -57,7 +61,10 @@ func (s *Store) figure(ctx context.Context, q statistics.Question, answer func(*
 	if err := q.Check(); err != nil {
 		return staff.AsMistake(err)
 	}
-	var err error
+	closings, err := s.closingsOf(ctx, q)
+	if err != nil {
+		return err
+	}
 	if q.AsOf, err = s.asOf(ctx, q.AsOf); err != nil {
 		return err
 	}
@@ -67,7 +74,7 @@ func (s *Store) figure(ctx context.Context, q statistics.Question, answer func(*
 		if _, err := tx.Exec(ctx, `SET LOCAL plan_cache_mode = force_custom_plan`); err != nil {
 			return err
 		}
-		k := &figuring{ctx: ctx, tx: tx, Question: q, mixed: map[statistics.Day]bool{}, future: map[statistics.Day]bool{}}
+		k := &figuring{ctx: ctx, tx: tx, Question: q, closings: closings, mixed: map[statistics.Day]bool{}, future: map[statistics.Day]bool{}}
 		if err := k.late(); err != nil {
 			return err
 		}
@@ -78,7 +85,7 @@ func (s *Store) figure(ctx context.Context, q statistics.Question, answer func(*
 // read runs a query of the question. named are its arguments by name, beside
 // @from, @to and @as_of.
 func (k *figuring) read(sql string, named pgx.NamedArgs, scan []any, each func() error) error {
-	args := pgx.NamedArgs{"from": k.From.Date(), "to": k.To.Date(), "as_of": k.AsOf, "mixed": asDates(k.inRange(k.mixed)), "future": asDates(k.inRange(k.future))}
+	args := pgx.NamedArgs{"from": k.From.Date(), "to": k.To.Date(), "as_of": k.AsOf, "mixed": asDates(sorted(k.mixed)), "future": asDates(sorted(k.future))}
 	for name, v := range named {
 		args[name] = v
 	}
@@ -90,16 +97,7 @@ func (k *figuring) read(sql string, named pgx.NamedArgs, scan []any, each func()
 	return err
 }
 
-func (k *figuring) inRange(set map[statistics.Day]bool) []statistics.Day {
-	var out []statistics.Day
-	for d := range set {
-		if k.Has(d) {
-			out = append(out, d)
-		}
-	}
-	slices.Sort(out)
-	return out
-}
+func sorted(set map[statistics.Day]bool) []statistics.Day { return slices.Sorted(maps.Keys(set)) }
 
 func asDates(days []statistics.Day) []time.Time {
 	out := make([]time.Time, len(days))
@@ -114,11 +112,11 @@ func asDates(days []statistics.Day) []time.Time {
 func (k *figuring) late() error {
 	var day time.Time
 	var early bool
-	return k.read(`SELECT d.day, f.position <= @as_of FROM (SELECT generate_series(@first::date, @last::date, interval '1 day')::date AS day) d
+	return k.read(`SELECT d.day, f.position <= @as_of FROM (SELECT generate_series(@from::date, @to::date, interval '1 day')::date AS day) d
 		CROSS JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d.day ORDER BY position DESC LIMIT 1) l
 		CROSS JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d.day ORDER BY position LIMIT 1) f
 		WHERE l.position > @as_of`,
-		pgx.NamedArgs{"first": k.From.Month().Date(), "last": (k.To.NextMonth() - 1).Date()}, []any{&day, &early}, func() error {
+		nil, []any{&day, &early}, func() error {
 			if d := dayOf(day); early {
 				k.mixed[d] = true
 			} else {
@@ -180,13 +178,13 @@ func (k *figuring) hours() ([]statistics.Group, error) {
 	return out, err
 }
 
-// cabinets counts by cabinet, or by the street where the cabinet stood.
-func (k *figuring) cabinets() ([]statistics.Group, error) {
+// cabinets counts by cabinet, or by the street where the cabinet stood. Of one
+// street the figure is that street's.
+func (k *figuring) cabinets(f *statistics.Figure) error {
 	column := `c.cabinet_id`
 	if k.By == statistics.ByStreet {
 		column = `c.street`
 	}
-	var out []statistics.Group
 	var key, name string
 	var n int
 	err := k.read(`SELECT `+column+` AS key, CASE WHEN @by = 'street' THEN min(c.street) ELSE string_agg(DISTINCT c.street, ', ') END, sum(x.n)::bigint
@@ -196,8 +194,18 @@ func (k *figuring) cabinets() ([]statistics.Group, error) {
 			JOIN counted_cabinet c ON c.counted_cabinet_id = x.id
 		WHERE @street = '' OR c.street = @street GROUP BY 1 ORDER BY 3 DESC, 1`,
 		pgx.NamedArgs{"street": k.Street, "by": string(k.By)}, []any{&key, &name, &n}, func() error {
-			out = append(out, statistics.Group{Key: key, Name: name, Swaps: n})
+			f.Groups = append(f.Groups, statistics.Group{Key: key, Name: name, Swaps: n})
 			return nil
 		})
-	return out, err
+	if err != nil || k.Street == "" {
+		return err
+	}
+	f.Swaps = 0
+	for _, g := range f.Groups {
+		f.Swaps += g.Swaps
+	}
+	f.PerDay = statistics.PerDay(f.Swaps, f.Days())
+	return k.read(`SELECT count(*) FROM counted_take JOIN counted_cabinet c USING (counted_cabinet_id)
+		WHERE day = ANY(@mixed::date[] || @future::date[]) AND position > @as_of AND c.street = @street`,
+		pgx.NamedArgs{"street": k.Street}, []any{&f.Later}, func() error { return nil })
 }

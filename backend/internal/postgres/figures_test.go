@@ -49,6 +49,7 @@ type chronicle struct {
 	d       *deck
 	k       *desk
 	ctx     context.Context //nolint:containedctx // of who may see single riders
+	union   context.Context //nolint:containedctx // of who may not
 	boxes   []*cabinet
 	street  map[protocol.CabinetID]string
 	untold  map[protocol.CabinetID]*courierOf // a swap that its cabinet has not told
@@ -56,8 +57,14 @@ type chronicle struct {
 	crew    []*courierOf
 	parent  map[int64]int64 // of bodies
 	takes   map[protocol.SwapID]*counted
-	answers []statistics.Figure
+	answers []answered
 	n       int
+}
+
+// answered is a figure and who asked for it.
+type answered struct {
+	statistics.Figure
+	by context.Context //nolint:containedctx // whose question it was
 }
 
 // TestFiguresAreANaiveRecount: whatever happens, late records, clocks that are
@@ -73,16 +80,17 @@ func TestFiguresAreANaiveRecount(t *testing.T) {
 		defer h.k.Close()
 		rt.Repeat(map[string]func(*rapid.T){
 			"swap": h.swap, "swap again": h.swap, "tell": h.tell, "rush": h.rush, "dispute": h.dispute, "move": h.move, "change": h.change,
-			"reorganise": h.reorganise, "ask": h.ask, "old": h.askOld,
+			"reorganise": h.reorganise, "ask": h.ask, "old": h.askOld, "closed": h.askClosed,
 		})
 		for _, c := range h.boxes {
 			h.tellOf(c)
 		}
 		h.ask(rt)
+		h.askClosed(rt)
 		for _, was := range h.answers {
-			is := h.figure(was.Question)
+			is := h.figure(was.by, was.Question)
 			was.Later, is.Later = 0, 0
-			require.Equal(h, was, is, "the answer has changed")
+			require.Equal(h, was.Figure, is, "the answer has changed")
 		}
 		rep, err := h.d.store.Audit(context.Background())
 		require.NoError(h, err)
@@ -95,6 +103,7 @@ func newHistory(t *testing.T, rt *rapid.T) *chronicle {
 	h := &chronicle{
 		T: rt, d: newDeck(t), street: map[protocol.CabinetID]string{}, untold: map[protocol.CabinetID]*courierOf{}, swaps: map[protocol.CabinetID]protocol.SwapID{},
 		parent: map[int64]int64{}, takes: map[protocol.SwapID]*counted{}, ctx: staff.As(context.Background(), staff.Actor{Login: "p", Roles: []staff.Role{staff.Personal}}),
+		union: staff.As(context.Background(), staff.Actor{Login: "u", Roles: []staff.Role{staff.Union}}),
 	}
 	h.k = h.d.desk(h.d.store)
 	for i, body := range [][3]string{{"city", "City", ""}, {"district", "North", "1"}, {"district", "South", "1"}, {"branch", "N-1", "2"}, {"branch", "S-1", "3"}} {
@@ -235,8 +244,8 @@ func (h *chronicle) reorganise(*rapid.T) {
 	require.NoError(h, h.d.exec(`UPDATE union_body SET parent_id = $2 WHERE union_id = $1`, branch, district))
 }
 
-func (h *chronicle) figure(q statistics.Question) statistics.Figure {
-	f, err := h.d.store.Figure(h.ctx, q)
+func (h *chronicle) figure(by context.Context, q statistics.Question) statistics.Figure {
+	f, err := h.d.store.Figure(by, q)
 	require.NoError(h, err)
 	return f
 }
@@ -258,13 +267,27 @@ func (h *chronicle) askOld(*rapid.T) {
 	h.question(r, was.AsOf)
 }
 
+// askClosed asks as somebody who may not ask for single riders.
+func (h *chronicle) askClosed(*rapid.T) {
+	h.readLedger()
+	r := statistics.Range{From: statistics.DayOf(time.Now()) - statistics.Day(rapid.IntRange(0, 70).Draw(h.T, "days")), To: statistics.DayOf(time.Now())}.Closed(time.Now())
+	for _, by := range []statistics.Dimension{statistics.ByUnion, statistics.ByPlatform} {
+		h.answer(h.union, statistics.Question{Range: r, By: by})
+	}
+}
+
 func (h *chronicle) question(r statistics.Range, asOf int64) {
 	h.readLedger()
 	for _, by := range statistics.Dimensions() {
-		f := h.figure(statistics.Question{Range: r, By: by, AsOf: asOf})
-		require.Equal(h, h.recount(f.Question), f)
-		h.answers = append(h.answers, f)
+		h.answer(h.ctx, statistics.Question{Range: r, By: by, AsOf: asOf})
 	}
+	h.answer(h.ctx, statistics.Question{Range: r, By: statistics.ByCabinet, AsOf: asOf, Street: "Lane"})
+}
+
+func (h *chronicle) answer(by context.Context, q statistics.Question) {
+	f := h.figure(by, q)
+	require.Equal(h, h.recount(by, f.Question), f)
+	h.answers = append(h.answers, answered{f, by})
 }
 
 // readLedger finds when each take was, and where in the ledger.
@@ -288,33 +311,18 @@ func (h *chronicle) readLedger() {
 }
 
 // recount answers a question take by take.
-func (h *chronicle) recount(q statistics.Question) statistics.Figure {
+func (h *chronicle) recount(who context.Context, q statistics.Question) statistics.Figure {
 	f := statistics.Figure{Question: q}
 	by := map[string]int{}
 	streets := map[string]map[string]bool{}
-	type as struct {
-		rider, path, platform string
-	}
-	members := map[as]*statistics.Member{}
-	months := q.Months()
 	for _, x := range h.takes {
+		if !q.Has(x.day) || q.Street != "" && x.street != q.Street {
+			continue
+		}
 		if x.position > q.AsOf {
-			if q.Has(x.day) {
-				f.Later++
-			}
+			f.Later++
 			continue
 		}
-		who := as{string(x.rider), fmt.Sprint(x.path), x.platform}
-		if i := slices.Index(months, x.day.Month()); i >= 0 {
-			if members[who] == nil {
-				members[who] = &statistics.Member{Rider: string(x.rider), Path: x.path, Platform: x.platform}
-			}
-			members[who].Months |= 1 << i
-		}
-		if !q.Has(x.day) {
-			continue
-		}
-		members[who].Swaps++
 		f.Swaps++
 		key := ""
 		switch q.By {
@@ -334,19 +342,56 @@ func (h *chronicle) recount(q statistics.Question) statistics.Figure {
 		streets[key][x.street] = true
 	}
 	f.PerDay = (2*f.Swaps + q.Days()) / (2 * q.Days())
-	f.Groups = h.grouped(q, &f, by, streets, func() (out []statistics.Member) {
-		for _, m := range members {
-			if m.Swaps > 0 {
-				out = append(out, *m)
-			}
-		}
-		return out
-	}())
+	f.Groups = h.grouped(q, &f, by, streets, h.members(who, q))
 	return f
+}
+
+// members are the riders of a question, each as what they were: for who may not ask
+// for single riders, of months up to where these were closed.
+func (h *chronicle) members(who context.Context, q statistics.Question) []statistics.Member {
+	closed := map[statistics.Day]int64{}
+	for _, m := range q.Months() {
+		if !staff.Who(who).Has(staff.Personal) && q.By.ByPeople() {
+			closed[m] = query[int64](h.d, `SELECT position FROM month_closing WHERE month = '`+m.String()+`'`)
+		}
+	}
+	type as struct {
+		rider, path, platform string
+	}
+	members := map[as]*statistics.Member{}
+	for _, x := range h.takes {
+		if !q.Has(x.day) {
+			continue
+		}
+		until, period := q.AsOf, uint64(1)
+		if len(closed) > 0 {
+			until, period = closed[x.day.Month()], 1<<slices.Index(q.Months(), x.day.Month())
+		}
+		if x.position > until {
+			continue
+		}
+		who := as{string(x.rider), fmt.Sprint(x.path), x.platform}
+		if members[who] == nil {
+			members[who] = &statistics.Member{Rider: string(x.rider), Path: x.path, Platform: x.platform}
+		}
+		members[who].Swaps++
+		members[who].Periods |= period
+	}
+	var out []statistics.Member
+	for _, m := range members {
+		out = append(out, *m)
+	}
+	return out
 }
 
 func (h *chronicle) grouped(q statistics.Question, f *statistics.Figure, by map[string]int, streets map[string]map[string]bool, members []statistics.Member) []statistics.Group {
 	var out []statistics.Group
+	if q.By.ByPeople() || q.By == statistics.ByRider {
+		f.Ungrouped = f.Swaps
+		for _, m := range members {
+			f.Ungrouped -= m.Swaps
+		}
+	}
 	switch q.By {
 	case statistics.Total:
 		return nil

@@ -21,6 +21,9 @@ func (s *Store) Publish(ctx context.Context, name string, q statistics.Question)
 	if n := len([]rune(name)); n < 1 || n > maxPublishedName || clean(name) != name {
 		return staff.Mistakef("name: %d characters, want 1 to %d", n, maxPublishedName)
 	}
+	if q.Street != "" {
+		return staff.Mistakef("street: %.40q, want none: figures of the whole fleet are published", q.Street)
+	}
 	q.By = statistics.Total
 	f, err := s.Figure(ctx, q)
 	if err != nil {

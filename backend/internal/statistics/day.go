@@ -128,7 +128,7 @@ func (r Range) Has(d Day) bool { return r.From <= d && d <= r.To }
 // Previous is what a range is compared with: for whole months as many months
 // before, for any other as many days.
 func (r Range) Previous() Range {
-	if r.From == r.From.Month() && r.To+1 == (r.To+1).Month() {
+	if r.Whole() {
 		from := r.From
 		for m := r.From; m <= r.To; m = m.NextMonth() {
 			from = (from - 1).Month()
@@ -145,6 +145,32 @@ func (r Range) Months() []Day {
 		out = append(out, m)
 	}
 	return out
+}
+
+// closingDays is how many days after its end a month is closed: cabinets that could
+// not be reached have told their swaps by then, but for a few.
+const closingDays = 3
+
+// Closes is when the month that holds the day is closed: from then on its
+// breakdowns by what riders are do not change any more.
+func (d Day) Closes() time.Time { return (d.NextMonth() + closingDays).Begins() }
+
+// Whole reports whether the range is of whole months.
+func (r Range) Whole() bool { return r.From == r.From.Month() && r.To+1 == (r.To+1).Month() }
+
+// Closed are the whole months that the range touches and that are closed by now;
+// where it touches none, the last one that is.
+func (r Range) Closed(now time.Time) Range {
+	next := DayOf(now).Month() // the first that is not closed
+	if last := (next - 1).Month(); now.Before(last.Closes()) {
+		next = last
+	}
+	from := min(r.From.Month(), (next - 1).Month())
+	to := max(min(r.To.NextMonth(), next), from.NextMonth()) - 1
+	for (Range{from, to}).Check() != nil { // whole months may be too many days
+		from = from.NextMonth()
+	}
+	return Range{from, to}
 }
 
 // Pieces are what a range is added up from: as few as possible, each day once.

@@ -52,9 +52,21 @@ type Question struct {
 	By Dimension
 	// AsOf is a position of the ledger: what was booked later is left out. 0: now.
 	AsOf int64
-	// Street narrows a breakdown by cabinet; "": all.
+	// Street asks for one street's swaps alone, by cabinet; "": all.
 	Street string
 }
+
+// Check says what is wrong with a question, or nil.
+func (q Question) Check() error {
+	if q.Street != "" && q.By != ByCabinet {
+		return fmt.Errorf("street: %.40q, want none but with by=cabinet", q.Street)
+	}
+	return q.Range.Check()
+}
+
+// ByPeople reports whether it is about what riders are: as long as nobody may ask
+// for single riders, that is told of closed months only.
+func (d Dimension) ByPeople() bool { return d == ByUnion || d == ByPlatform }
 
 // Figure is the answer. Counted are the takes of swaps that ended swapped or
 // owed_taken, on the Asia/Shanghai day of the take, at the taking cabinet.
@@ -65,6 +77,9 @@ type Figure struct {
 	PerDay int
 	// Later were booked after AsOf, of days in the range.
 	Later int
+	// Ungrouped are among Swaps and in no group: they were booked after their month
+	// was closed.
+	Ungrouped int
 	// Riders is how many riders took one; nil when that is not asked for, or too
 	// few to be told.
 	Riders *int

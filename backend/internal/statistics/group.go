@@ -17,9 +17,9 @@ type Member struct {
 	Path     []int64 // union_ids from the top down; none: of no body
 	Platform string  // "": of none
 	Swaps    int
-	// Months has a bit for each month that the range touches in which the rider
-	// took one as this: in the whole of it, also outside the range.
-	Months uint64
+	// Periods has a bit for each period in which the rider took one as this. What
+	// is hidden is decided for each period by itself.
+	Periods uint64
 }
 
 // node is a group while it is judged.
@@ -28,9 +28,10 @@ type node struct {
 	id     string // the last part of the key
 	depth  int
 	swaps  int
-	riders map[string]uint64 // and their months
+	riders map[string]uint64 // and their periods
+	in     [64]int           // how many riders, by period
 	below  map[string]*node
-	hidden bool
+	hidden uint64 // the periods in which it is
 }
 
 func newNode(key, id string, depth int) *node {
@@ -39,7 +40,11 @@ func newNode(key, id string, depth int) *node {
 
 func (n *node) add(m Member) {
 	n.swaps += m.Swaps
-	n.riders[m.Rider] |= m.Months
+	had := n.riders[m.Rider]
+	n.riders[m.Rider] = had | m.Periods
+	for p := m.Periods &^ had; p != 0; p &= p - 1 {
+		n.in[bits.TrailingZeros64(p)]++
+	}
 }
 
 // child is the group below with this identifier.
@@ -56,61 +61,62 @@ func (n *node) child(id string) *node {
 	return c
 }
 
-// small reports whether too few riders are in the group: in the range, or in any
-// month that the range touches and in which there are some. The months make one
-// range safe against another: whoever subtracts two that are shown is left with
-// days of months that each have enough.
-func (n *node) small() bool {
-	if len(n.riders) < Least {
-		return true
+// judge hides, period by period, the groups below that are small in it. A group
+// that is hidden in one period is in no sum of periods: so each sum that is shown
+// is one of sums of single periods that are shown, and who subtracts ranges from
+// each other finds nothing that stands in no period.
+func (n *node) judge() {
+	for p := range 64 {
+		n.hide(p)
 	}
-	var in [64]int
-	for _, months := range n.riders {
-		for ; months != 0; months &= months - 1 {
-			in[bits.TrailingZeros64(months)]++
-		}
-	}
-	return slices.ContainsFunc(in[:], func(k int) bool { return 0 < k && k < Least })
 }
 
-// hide hides the groups below that are small. What is hidden of one parent can be
-// found together by subtraction: so it is at least two groups, with enough riders
-// between them; others are hidden, too, the smallest first.
-func (n *node) hide() {
-	below := n.sorted()
+// hide hides what is small below. What is hidden of one parent can be found
+// together by subtraction: so it is at least two groups, with enough riders between
+// them; others are hidden, too, the smallest first.
+func (n *node) hide(p int) {
+	bit := uint64(1) << p
+	var below []*node
+	for _, c := range n.sorted(func(c *node) int { return c.in[p] }) {
+		if c.in[p] > 0 {
+			below = append(below, c)
+		}
+	}
 	hidden := map[string]bool{}
 	groups := 0
 	put := func(c *node) {
-		c.hidden = true
+		c.hidden |= bit
 		groups++
-		for r := range c.riders {
-			hidden[r] = true
+		for r, periods := range c.riders {
+			if periods&bit != 0 {
+				hidden[r] = true
+			}
 		}
 	}
 	for _, c := range below {
-		if n.hidden || c.small() {
+		if n.hidden&bit != 0 || c.in[p] < Least {
 			put(c)
 		}
 	}
 	for i := len(below) - 1; i >= 0 && groups > 0 && (groups < 2 || len(hidden) < Least); i-- {
-		if !below[i].hidden {
+		if below[i].hidden&bit == 0 {
 			put(below[i])
 		}
 	}
 	for _, c := range below {
-		c.hide()
+		c.hide(p)
 	}
 }
 
-// sorted are the groups below, those with most riders first; what is equal by
-// its key, so that the same question hides the same.
-func (n *node) sorted() []*node {
+// sorted are the groups below, the largest first; what is equal by its key, so that
+// the same question hides the same.
+func (n *node) sorted(size func(*node) int) []*node {
 	out := make([]*node, 0, len(n.below))
 	for _, c := range n.below {
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b *node) int {
-		return cmp.Or(cmp.Compare(len(b.riders), len(a.riders)), cmp.Compare(a.key, b.key))
+		return cmp.Or(cmp.Compare(size(b), size(a)), cmp.Compare(a.key, b.key))
 	})
 	return out
 }
@@ -118,26 +124,22 @@ func (n *node) sorted() []*node {
 // groups writes the tree down: each group, then what is below it; those that are
 // shown by their swaps, then the hidden ones by their keys.
 func (n *node) groups() []Group {
-	below := n.sorted()
-	slices.SortStableFunc(below, func(a, b *node) int {
-		switch {
-		case a.hidden != b.hidden:
-			return map[bool]int{true: 1, false: -1}[a.hidden]
-		case a.hidden:
-			return cmp.Compare(a.key, b.key)
-		}
-		return cmp.Compare(b.swaps, a.swaps)
-	})
 	var out []Group
-	for _, c := range below {
-		g := Group{Key: c.key, Depth: c.depth, Hidden: c.hidden}
-		if !c.hidden {
-			riders := len(c.riders)
-			g.Swaps, g.Riders = c.swaps, &riders
+	add := func(hidden bool, size func(*node) int) {
+		for _, c := range n.sorted(size) {
+			if (c.hidden != 0) != hidden {
+				continue
+			}
+			g := Group{Key: c.key, Depth: c.depth, Hidden: hidden}
+			if !hidden {
+				riders := len(c.riders)
+				g.Swaps, g.Riders = c.swaps, &riders
+			}
+			out = append(append(out, g), c.groups()...)
 		}
-		out = append(out, g)
-		out = append(out, c.groups()...)
 	}
+	add(false, func(c *node) int { return c.swaps })
+	add(true, func(*node) int { return 0 })
 	return out
 }
 
@@ -169,7 +171,7 @@ func Unions(members []Member) []Group {
 			n.child(Direct).add(m)
 		}
 	}
-	root.hide()
+	root.judge()
 	return root.groups()
 }
 
@@ -187,7 +189,7 @@ func Platforms(members []Member) []Group {
 	for _, m := range members {
 		root.child(m.Platform).add(m)
 	}
-	root.hide()
+	root.judge()
 	out := root.groups()
 	for i := range out {
 		out[i].Name = out[i].Key

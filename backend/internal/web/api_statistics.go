@@ -20,6 +20,7 @@ type figureBody struct {
 	Days       int         `json:"days" doc:"Calendar days from from to to"`
 	PerDay     int         `json:"per_day" doc:"swaps by days, rounded half up"`
 	LaterSwaps int         `json:"later_swaps" doc:"Of these days, and booked after as_of: not among swaps"`
+	Ungrouped  int         `json:"ungrouped_swaps" doc:"Among swaps, and in no group of a breakdown by union or platform: booked after their month was closed"`
 	Riders     *int        `json:"riders,omitempty" doc:"With by union, platform and rider, unless they are fewer than ten"`
 	Groups     []groupBody `json:"groups"`
 }
@@ -36,9 +37,9 @@ type groupBody struct {
 type figureInput struct {
 	From   string `query:"from" required:"true" format:"date" doc:"First Asia/Shanghai day"`
 	To     string `query:"to" required:"true" format:"date" doc:"Last one, included; five years at most"`
-	By     string `query:"by" enum:"total,day,hour,street,cabinet,union,platform,rider" default:"total" doc:"rider needs the role personal"`
+	By     string `query:"by" enum:"total,day,hour,street,cabinet,union,platform,rider" default:"total" doc:"rider needs the role personal. union and platform without it are of whole months that ended three days ago or earlier, as they were closed then"`
 	AsOf   int64  `query:"as_of" minimum:"0" doc:"Absent: now"`
-	Street string `query:"street" maxLength:"100" doc:"With by=cabinet: only those of this street"`
+	Street string `query:"street" maxLength:"100" doc:"With by=cabinet alone: figure and groups are of this street"`
 }
 
 // registerStatisticsAPI puts the union's figures on the API.
@@ -58,7 +59,7 @@ func (w *Web) apiFigure(ctx context.Context, in *figureInput) (*bodyOf[figureBod
 	}
 	b := figureBody{
 		From: f.From.String(), To: f.To.String(), By: string(f.By), AsOf: f.AsOf, Swaps: f.Swaps, Days: f.Days(), PerDay: f.PerDay,
-		LaterSwaps: f.Later, Riders: f.Riders, Groups: []groupBody{},
+		LaterSwaps: f.Later, Ungrouped: f.Ungrouped, Riders: f.Riders, Groups: []groupBody{},
 	}
 	for _, g := range f.Groups {
 		x := groupBody{Key: g.Key, Name: g.Name, Level: g.Level, Riders: g.Riders, Hidden: g.Hidden}

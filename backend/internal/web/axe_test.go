@@ -20,9 +20,7 @@ func axeFindings(ctx context.Context, t *testing.T) []string {
 	t.Helper()
 	script, err := os.ReadFile(filepath.FromSlash(axeScript))
 	require.NoError(t, err, "make deps gets axe-core")
-	_, err = chromedp.Run(ctx, chromedp.Evaluate[any](string(script)+"; null"))
-	require.NoError(t, err)
-	findings, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](`axe.run(document, {resultTypes: ["violations"]}).then(r =>
+	findings, err := chromedp.Run(ctx, chromedp.Evaluate[[]string](string(script)+`; axe.run(document, {resultTypes: ["violations"]}).then(r =>
 		r.violations.map(v => v.id + ": " + v.help + "\n" + v.nodes.map(n => "  " + n.html).join("\n")))`,
 		chromedp.EvalAwaitPromise))
 	require.NoError(t, err)

@@ -74,6 +74,7 @@ type statisticsPage struct {
 	// Now is the same question as of now, Fixed as of this figure's position.
 	Now, Fixed string
 	Personal   bool
+	Months     bool // it is told of closed months only
 	Query      url.Values
 }
 
@@ -87,6 +88,11 @@ func (w *Web) pageStatistics(rw http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := statisticsPage{Query: r.URL.Query(), Personal: staffSession(r).Has(staff.Personal), Day: q.Days() == 1}
+	p.Months = q.By.ByPeople() && !p.Personal
+	if c := q.Closed(time.Now()); p.Months && c != q.Range {
+		http.Redirect(rw, r, with(p.Query, "from", c.From.String(), "to", c.To.String(), "as_of", ""), http.StatusSeeOther)
+		return
+	}
 	if p.Figure, err = w.o.Staff.Figure(r.Context(), drawn(q)); err == nil && p.Query.Get("compare") != "" {
 		before := p.Question
 		before.Range = q.Previous()
@@ -102,7 +108,7 @@ func (w *Web) pageStatistics(rw http.ResponseWriter, r *http.Request) {
 		p.Quoted, err = w.o.Staff.PublishedFigures(r.Context())
 	}
 	if err == nil {
-		p.Presets, err = w.presets(r, q)
+		p.Presets, err = w.presets(r, q, p.Months)
 	}
 	if err != nil {
 		w.staffFailed(rw, r, err)
@@ -198,8 +204,9 @@ func with(q url.Values, pairs ...string) string {
 	return statisticsPath + "?" + out.Encode()
 }
 
-// presets are ranges that people ask for often.
-func (w *Web) presets(r *http.Request, q statistics.Question) ([]link, error) {
+// presets are ranges that people ask for often; of closed months, where only those
+// are told of.
+func (w *Web) presets(r *http.Request, q statistics.Question, months bool) ([]link, error) {
 	today := statistics.DayOf(time.Now())
 	last := (today.Month() - 1).Month()
 	y, _, _ := today.Date().Date()
@@ -223,10 +230,19 @@ func (w *Web) presets(r *http.Request, q statistics.Question) ([]link, error) {
 			text string
 			statistics.Range
 		}{"range.all", statistics.Range{From: max(first, today-statistics.MaxDays+1), To: today}})
+		if months {
+			ranges[len(ranges)-1].From = first.Month()
+		}
 	}
-	out := make([]link, len(ranges))
-	for i, x := range ranges {
-		out[i] = link{x.text, with(r.URL.Query(), "from", x.From.String(), "to", x.To.String(), "as_of", ""), x.Range == q.Range}
+	var out []link
+	for _, x := range ranges {
+		if c := x.Closed(time.Now()); months {
+			if c.From != x.From {
+				continue
+			}
+			x.Range = c
+		}
+		out = append(out, link{x.text, with(r.URL.Query(), "from", x.From.String(), "to", x.To.String(), "as_of", ""), x.Range == q.Range})
 	}
 	return out, nil
 }
@@ -238,7 +254,11 @@ func tabs(q statistics.Question, query url.Values, personal bool) []link {
 		if d == statistics.ByRider && !personal {
 			continue
 		}
-		out = append(out, link{"by." + string(d), with(query, "by", string(d), "street", ""), d == q.By})
+		path := with(query, "by", string(d), "street", "")
+		if c := q.Closed(time.Now()); d.ByPeople() && !personal && c != q.Range {
+			path = with(query, "by", string(d), "street", "", "from", c.From.String(), "to", c.To.String(), "as_of", "")
+		}
+		out = append(out, link{"by." + string(d), path, d == q.By})
 	}
 	return out
 }
@@ -258,16 +278,12 @@ func (p *statisticsPage) lines(t texts) {
 			Group: g, Label: t.group(p.By, g), Link: drill(p.Question, p.Query, g), PerDay: statistics.PerDay(g.Swaps, p.Days()), Share: percent(g.Swaps, p.Swaps),
 		}
 		if p.Before != nil && p.By != statistics.ByDay {
-			if row.Before = before[g.Key]; row.Before == nil && !p.byPeople() {
+			if row.Before = before[g.Key]; row.Before == nil && !p.By.ByPeople() {
 				row.Before = new(int)
 			}
 		}
 		p.Rows = append(p.Rows, row)
 	}
-}
-
-func (p *statisticsPage) byPeople() bool {
-	return p.By == statistics.ByUnion || p.By == statistics.ByPlatform
 }
 
 // Hidden reports whether a group is not shown.
