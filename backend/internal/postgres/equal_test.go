@@ -47,7 +47,7 @@ func TestMemoryIsPostgres(t *testing.T) {
 	require.NoError(t, quickRapid())
 	rapid.Check(t, func(rt *rapid.T) {
 		w := newTwin(t, rt, rapid.Bool().Draw(rt, "the store of simulations, too"))
-		defer w.close()
+		defer w.k.Close()
 		acts := map[string]func(*rapid.T){
 			"scan": w.scan, "prepared": w.prepared, "course": w.course, "lie": w.lie, "send": w.send, "again": w.send, "hello": w.hello,
 			"credit": w.credit, "assign": w.assign, "restore": w.restore, "look": func(*rapid.T) { w.compare() },
@@ -67,7 +67,7 @@ func TestMemoryIsPostgres(t *testing.T) {
 }
 
 func newTwin(t *testing.T, rt *rapid.T, three bool) *twin {
-	w := &twin{T: rt, d: newDeck(t), m: newMemory(), riders: []swap.RiderID{alice, bob}}
+	w := &twin{T: rt, d: newDeck(oneOf{t, rt}), m: newMemory(), riders: []swap.RiderID{alice, bob}}
 	w.k = w.d.desk(w.d.store)
 	if three {
 		w.third = newThird(w.d)
@@ -98,13 +98,6 @@ func newTwin(t *testing.T, rt *rapid.T, three bool) *twin {
 		w.greet(c)
 	}
 	return w
-}
-
-// close gives up what one run holds: there may be many.
-func (w *twin) close() {
-	w.k.Close()
-	w.d.store.Close()
-	_ = w.d.direct().Close(context.Background())
 }
 
 // give imports a battery and assigns it, in both.

@@ -101,7 +101,7 @@ func TestFiguresAreANaiveRecount(t *testing.T) {
 
 func newHistory(t *testing.T, rt *rapid.T) *chronicle {
 	h := &chronicle{
-		T: rt, d: newDeck(t), street: map[protocol.CabinetID]string{}, untold: map[protocol.CabinetID]*courierOf{}, swaps: map[protocol.CabinetID]protocol.SwapID{},
+		T: rt, d: newDeck(oneOf{t, rt}), street: map[protocol.CabinetID]string{}, untold: map[protocol.CabinetID]*courierOf{}, swaps: map[protocol.CabinetID]protocol.SwapID{},
 		parent: map[int64]int64{}, takes: map[protocol.SwapID]*counted{}, ctx: staff.As(context.Background(), staff.Actor{Login: "p", Roles: []staff.Role{staff.Personal}}),
 		union: staff.As(context.Background(), staff.Actor{Login: "u", Roles: []staff.Role{staff.Union}}),
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"batteryswap/backend/internal/phone"
 	"batteryswap/backend/internal/postgres"
@@ -43,6 +44,15 @@ var quickRapid = sync.OnceValue(func() error {
 	}
 	return nil
 })
+
+// oneOf is a test as far as one check of a property goes: what is cleaned up after
+// a test is cleaned up after the check, for there may be a thousand.
+type oneOf struct {
+	testing.TB
+	check *rapid.T
+}
+
+func (o oneOf) Cleanup(f func()) { o.check.Cleanup(f) }
 
 // deck is a database with a Store and what staff set up.
 type deck struct {
