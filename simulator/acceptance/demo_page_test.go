@@ -152,6 +152,7 @@ func BenchmarkTapOnTheDemo(b *testing.B) {
 	for range b.N {
 		toSlot, toDone := p.byDemo(d)
 		waits, whole = append(waits, toSlot), append(whole, toDone)
+		require.NotContains(b, p.handAt(d, "ride", 0), "no: ")
 		p.tap("a.button[href='/c/" + d.cabinet + "']")
 		p.wait("the cabinet's page", func(page string) bool { return strings.Contains(page, p.words["history"]) })
 	}

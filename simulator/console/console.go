@@ -45,6 +45,7 @@ remove SLOT                   take the battery out
 close SLOT                    push the door shut
 open SLOT                     pull the door; a locked one with the mechanical key (nobody asked: tampering)
 plug SLOT, unplug SLOT        the cable of the battery inside
+ride                          ride off and come back: what you hold is flat
 button                        press the rider's button
 status                        every slot as it really is
 fault NAME SLOT [COUNT|DELAY] break something (slot 0: the cabinet's own board; meter, climate), e.g. fault stuck_lock 3
@@ -86,6 +87,8 @@ func (c *Console) Do(line string) (string, error) {
 	switch words[0] {
 	case "status":
 		return c.Status(cabinetID), nil
+	case "ride":
+		return c.ride()
 	case "button":
 		return "pressed", c.World.PressButton(c.Now(), c.Person, cabinetID)
 	case "vanish", "return":
@@ -183,6 +186,21 @@ func (c *Console) insert(cabinetID string, slot int, rest []string) (string, err
 		}
 	}
 	return serial + " is in and plugged", c.World.Insert(c.Now(), c.Person, cabinetID, slot, serial, true)
+}
+
+// ride flattens what the person holds: who comes back with a full battery is given
+// it back, for there is no better one.
+func (c *Console) ride() (string, error) {
+	held := c.World.Hands(c.Person)
+	if len(held) == 0 {
+		return "", fmt.Errorf("%w: you hold no battery to ride with", ErrUsage)
+	}
+	for _, serial := range held {
+		if err := c.World.ChangeBattery(c.Now(), serial, func(b *world.Battery) { b.SocPermille = 10 * defaultSocPercent }); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%s at %d %%", strings.Join(held, ", "), defaultSocPercent), nil
 }
 
 func (c *Console) plug(cabinetID, what string) (string, error) {

@@ -44,6 +44,7 @@ func TestSwapByCommands(t *testing.T) {
 	b, ok := c.World.Battery(c.Now(), "B1")
 	require.True(t, ok)
 	require.Equal(t, 310, b.SocPermille)
+	refused("ride", console.ErrUsage)
 	do("unplug 1")
 	require.Contains(t, do("status"), "loose")
 	do("plug 1")
@@ -52,6 +53,9 @@ func TestSwapByCommands(t *testing.T) {
 	require.Contains(t, do("remove 2"), "B2")
 	do("cabinet hb-0001 close 2")
 	require.Contains(t, do("status"), "you hold: B2")
+	require.Equal(t, "B2 at 20 %", do("ride"))
+	b, _ = c.World.Battery(c.Now(), "B2")
+	require.Equal(t, 200, b.SocPermille)
 
 	refused("remove 2", world.ErrDoorShut)
 	refused("dance 2", console.ErrUsage)
