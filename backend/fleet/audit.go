@@ -30,16 +30,7 @@ func (f *Fleet) audit(ctx context.Context) {
 	o := outage{log: f.log, what: "audit"}
 	for ctx.Err() == nil {
 		within, cancel := context.WithTimeout(ctx, auditTimeout)
-		due := auditDue(time.Now())
-		wanted, err := f.store.AuditWanted(within)
-		if wanted.After(due) {
-			due = wanted
-		}
-		var rep postgres.Report
-		var did bool
-		if err == nil {
-			rep, did, err = f.store.AuditSince(within, due)
-		}
+		rep, did, err := f.store.AuditIfDue(within, auditDue)
 		cancel()
 		if ctx.Err() != nil {
 			return

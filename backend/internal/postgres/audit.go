@@ -2,19 +2,14 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
 )
-
-// AuditLock is the advisory lock of the replica that audits.
-const AuditLock = 0x5357_4155 // "SWAU"
 
 // Report is what an audit found. An empty Differences is the proof.
 type Report struct {
@@ -27,6 +22,8 @@ type Report struct {
 	Examined    map[string]int64 `json:"examined"` // rows of each table
 	BeganAt     time.Time        `json:"began_at"`
 	TookMS      int64            `json:"took_ms"`
+
+	wanted *time.Time // when staff had asked for it
 }
 
 // RiderReport is one rider's account. Deposits are those that stayed: a battery
@@ -84,12 +81,17 @@ func audited() []string {
 // moment of the books, and writes nothing.
 func (s *Store) Audit(ctx context.Context) (Report, error) {
 	began := time.Now()
-	rep := Report{Differences: []Difference{}, Riders: []RiderReport{}, Batteries: []BatteryReport{}, Examined: map[string]int64{}, BeganAt: began.UTC().Truncate(time.Microsecond)}
+	rep := Report{Differences: []Difference{}, Riders: []RiderReport{}, Batteries: []BatteryReport{}, Examined: map[string]int64{}}
 	err := pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		// A nightly pass over everything: the planner may look at the tables.
 		if _, err := tx.Exec(ctx, `SET LOCAL plan_cache_mode = auto`); err != nil {
 			return err
 		}
+		// By the database's clock, and who asked before what is seen here was.
+		if err := tx.QueryRow(ctx, `SELECT now(), audit_wanted_at FROM fleet`).Scan(&rep.BeganAt, &rep.wanted); err != nil {
+			return err
+		}
+		rep.BeganAt = rep.BeganAt.UTC()
 		for _, table := range audited() {
 			var n int64
 			if err := tx.QueryRow(ctx, `SELECT count(*) FROM `+table).Scan(&n); err != nil {
@@ -124,93 +126,6 @@ func (s *Store) Audit(ctx context.Context) (Report, error) {
 	}
 	rep.TookMS = time.Since(began).Milliseconds()
 	return rep, nil
-}
-
-// AuditRun is an audit that was made.
-type AuditRun struct {
-	BeganAt     time.Time
-	Took        time.Duration
-	Swaps       int64 // counted takes; 0 in those of before they were counted
-	Entries     int64
-	Records     int64
-	Differences int64
-}
-
-// StoreAudit keeps the result of an audit, for metrics of every replica.
-func (s *Store) StoreAudit(ctx context.Context, r Report) error {
-	_, err := s.pool.Exec(ctx, `INSERT INTO audit_run (began_at, took_ms, entries, records, differences, swaps) VALUES ($1, $2, $3, $4, $5, $6)`,
-		r.BeganAt, r.TookMS, r.Entries, r.Records, len(r.Differences), r.Swaps)
-	if err != nil {
-		return fmt.Errorf("store the audit: %w", err)
-	}
-	return nil
-}
-
-// LastAudit is the newest audit that was stored; ErrNotFound when there is none.
-func (s *Store) LastAudit(ctx context.Context) (AuditRun, error) {
-	var r AuditRun
-	var ms int64
-	err := s.pool.QueryRow(ctx, `SELECT began_at, took_ms, entries, records, differences, coalesce(swaps, 0) FROM audit_run ORDER BY audit_id DESC LIMIT 1`).
-		Scan(&r.BeganAt, &ms, &r.Entries, &r.Records, &r.Differences, &r.Swaps)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return r, ErrNotFound
-	}
-	if err != nil {
-		return r, fmt.Errorf("read the last audit: %w", err)
-	}
-	r.Took = time.Duration(ms) * time.Millisecond
-	return r, nil
-}
-
-// AuditSince audits and stores the result, unless an audit has begun since due or
-// another replica is at it. It reports whether it did. Before that it counts what
-// was missed, and closes the months that are due.
-func (s *Store) AuditSince(ctx context.Context, due time.Time) (rep Report, did bool, err error) {
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return rep, false, fmt.Errorf("audit lock: %w", err)
-	}
-	var got bool
-	if err := conn.QueryRow(ctx, `SELECT pg_try_advisory_lock($1)`, int64(AuditLock)).Scan(&got); err != nil || !got {
-		conn.Release()
-		if err != nil {
-			return rep, false, fmt.Errorf("audit lock: %w", err)
-		}
-		return rep, false, nil
-	}
-	defer unlock(conn)
-	last, err := s.LastAudit(ctx)
-	if err == nil && !last.BeganAt.Before(due) {
-		return rep, false, nil
-	}
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return rep, false, err
-	}
-	missed, err := s.CountMissed(ctx)
-	if missed > 0 {
-		s.log.Warn("takes were in the ledger and in no figure: counted now", "event", "missed_counted", "takes", missed)
-	}
-	if err != nil {
-		return rep, false, err
-	}
-	if err = s.CloseMonths(ctx); err != nil {
-		return rep, false, err
-	}
-	if rep, err = s.Audit(ctx); err != nil {
-		return rep, false, err
-	}
-	return rep, true, s.StoreAudit(ctx, rep)
-}
-
-// unlock gives the lock up; if the database does not answer, with its connection.
-func unlock(conn *pgxpool.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	if _, err := conn.Exec(ctx, `SELECT pg_advisory_unlock($1)`, int64(AuditLock)); err != nil {
-		hangUp(conn.Hijack())
-		return
-	}
-	conn.Release()
 }
 
 func riderReports(ctx context.Context, tx pgx.Tx) ([]RiderReport, error) {

@@ -133,14 +133,14 @@ func TestAGoodDatabaseHasNoDifferences(t *testing.T) {
 	require.Equal(t, rep.Records, last.Records)
 	require.Zero(t, last.Differences)
 
-	_, did, err := d.store.AuditSince(t.Context(), rep.BeganAt)
+	_, did, err := d.store.AuditIfDue(t.Context(), func(time.Time) time.Time { return rep.BeganAt })
 	require.NoError(t, err)
 	require.False(t, did, "it has been done")
-	due := time.Now().Truncate(time.Microsecond)
+	due := query[time.Time](d, `SELECT clock_timestamp()`)
 	stores := []*postgres.Store{d.store, d.open()}
 	var audits atomic.Int64
 	at(8, func(i int) {
-		_, did, err := stores[i%2].AuditSince(context.Background(), due)
+		_, did, err := stores[i%2].AuditIfDue(context.Background(), func(time.Time) time.Time { return due })
 		if err != nil {
 			t.Error(err)
 		}

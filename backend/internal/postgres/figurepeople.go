@@ -136,10 +136,7 @@ func (k *figuring) nameBodies(groups []statistics.Group) error {
 
 // nameRiders gives the riders their masked names.
 func (k *figuring) nameRiders(groups []statistics.Group) error {
-	if len(groups) > maxRiders {
-		groups = groups[:maxRiders]
-	}
-	ids, at := make([]string, len(groups)), map[string]int{}
+	ids, at := make([]string, len(groups)), make(map[string]int, len(groups))
 	for i, g := range groups {
 		ids[i], at[g.Key] = g.Key, i
 	}
@@ -149,6 +146,3 @@ func (k *figuring) nameRiders(groups []statistics.Group) error {
 		return nil
 	})
 }
-
-// maxRiders bounds the riders that are named.
-const maxRiders = 100

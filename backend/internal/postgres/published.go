@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -71,43 +70,4 @@ func (s *Store) FirstDay(ctx context.Context) (statistics.Day, bool, error) {
 		return 0, false, nil
 	}
 	return dayOf(*day), true, nil
-}
-
-// Audited is the last audit, and whether another one was asked for since.
-func (s *Store) Audited(ctx context.Context) (statistics.Audit, error) {
-	var out statistics.Audit
-	last, err := s.LastAudit(ctx)
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return out, err
-	}
-	if err == nil {
-		out = statistics.Audit{BeganAt: last.BeganAt, Took: last.Took, Swaps: last.Swaps, Entries: last.Entries, Records: last.Records, Differences: last.Differences}
-	}
-	wanted, err := s.AuditWanted(ctx)
-	if wanted.After(out.BeganAt) {
-		out.WantedAt = wanted
-	}
-	return out, err
-}
-
-// AskAudit asks for an audit: a replica makes one soon.
-func (s *Store) AskAudit(ctx context.Context) error {
-	return s.acting(ctx, "ask for an audit", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `UPDATE fleet SET audit_wanted_at = clock_timestamp()`); err != nil {
-			return err
-		}
-		return audit(ctx, tx, "audit.ask", "books", nil)
-	})
-}
-
-// AuditWanted is when somebody asked for an audit last; zero: nobody has.
-func (s *Store) AuditWanted(ctx context.Context) (time.Time, error) {
-	var at *time.Time
-	if err := s.pool.QueryRow(ctx, `SELECT audit_wanted_at FROM fleet`).Scan(&at); err != nil {
-		return time.Time{}, fmt.Errorf("audit: %w", err)
-	}
-	if at == nil {
-		return time.Time{}, nil
-	}
-	return *at, nil
 }

@@ -44,10 +44,16 @@ func AsMistake(err error) error {
 type Refusal struct {
 	Code   string // of a closed list: each has a text
 	Detail string
+	Next   time.Time // from when on it can be asked for again; zero: that is not known
 }
 
 // Error implements error.
-func (r *Refusal) Error() string { return r.Code + ": " + r.Detail }
+func (r *Refusal) Error() string {
+	if !r.Next.IsZero() {
+		return r.Code + ": not before " + r.Next.UTC().Format(time.RFC3339)
+	}
+	return r.Code + ": " + r.Detail
+}
 
 // The codes of refusals.
 const (
@@ -65,13 +71,14 @@ const (
 	TryAgain        = "try_again"      // somebody else changed the same meanwhile
 	NotSettled      = "not_settled"    // a rider still has a battery, or one is owed
 	CabinetSilent   = "cabinet_silent" // it cannot be asked, or has not answered
+	TooSoon         = "too_soon"       // the same was done, or is wanted, already
 )
 
 // RefusalCodes is the closed list.
 func RefusalCodes() []string {
 	return []string{
 		LastAdmin, NotPersonal, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone, BatteriesInside,
-		TryAgain, NotSettled, CabinetSilent,
+		TryAgain, NotSettled, CabinetSilent, TooSoon,
 	}
 }
 

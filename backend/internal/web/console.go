@@ -9,6 +9,7 @@ import (
 	"html/template"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -198,7 +199,7 @@ func (w *Web) show(rw http.ResponseWriter, r *http.Request, status int, name str
 			Name: languageCookie, Value: lang, Path: "/", MaxAge: int(binding.SessionLife.Seconds()), Secure: w.https, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 		})
 	}
-	if status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests {
+	if (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests) && h.Get("Retry-After") == "" {
 		h.Set("Retry-After", retryAfter)
 	}
 	rw.WriteHeader(status)
@@ -214,18 +215,30 @@ type message struct {
 	Possible []swap.Ruling // that the facts leave
 	Asked    bool          // only for a page: there was nothing to be done
 	Reason   protocol.Reason
-	Back     string // path of the page that it was asked for on
+	Back     string    // path of the page that it was asked for on
+	Next     time.Time // when it can be asked for again
 }
 
 // staffFailed says why an act was not done, or a page is not there.
 func (w *Web) staffFailed(rw http.ResponseWriter, r *http.Request, err error) {
+	w.staffFailedOn(rw, r, err, "")
+}
+
+// staffFailedOn also leads back to a page.
+func (w *Web) staffFailedOn(rw http.ResponseWriter, r *http.Request, err error, page string) {
 	status, m := failureOf(err)
-	m.Asked = r.Method == http.MethodGet
+	m.Asked, m.Back = r.Method == http.MethodGet, page
+	if !m.Next.IsZero() {
+		rw.Header().Set("Retry-After", strconv.Itoa(secondsTo(m.Next)))
+	}
 	if status == http.StatusServiceUnavailable {
 		requestFrom(r.Context()).cause = err
 	}
 	w.show(rw, r, status, "message", m)
 }
+
+// secondsTo is what Retry-After says of a time to come.
+func secondsTo(at time.Time) int { return max(1, int(time.Until(at).Seconds())) }
 
 func failureOf(err error) (int, message) {
 	var refusal *staff.Refusal
@@ -239,6 +252,8 @@ func failureOf(err error) (int, message) {
 		return http.StatusNotFound, message{Text: "notfound"}
 	case errors.Is(err, staff.ErrExists):
 		return http.StatusConflict, message{Text: "no.exists", Detail: err.Error()}
+	case errors.As(err, &refusal) && !refusal.Next.IsZero():
+		return http.StatusTooManyRequests, message{Text: "no." + refusal.Code, Next: refusal.Next}
 	case errors.As(err, &refusal):
 		return http.StatusConflict, message{Text: "no." + refusal.Code, Detail: refusal.Detail}
 	case errors.As(err, &decided):

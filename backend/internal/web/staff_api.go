@@ -66,7 +66,11 @@ func asStaffProblem(err error) error {
 		}
 		return p
 	default:
-		return problem(status, kind, "Not done", err.Error())
+		p := problem(status, kind, "Not done", err.Error())
+		if !m.Next.IsZero() {
+			p.wait = secondsTo(m.Next)
+		}
+		return p
 	}
 }
 

@@ -2,10 +2,14 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"batteryswap/backend/internal/spreadsheet"
@@ -15,61 +19,138 @@ import (
 
 const (
 	exportPath = statisticsPath + "/export"
-	// exportTimeout bounds an export: a million rows over a slow line.
+	// exportTimeout bounds an export, made and sent: a million rows over a slow line.
 	exportTimeout = 10 * time.Minute
+	// stalledAfter ends the sending to a browser that takes nothing.
+	stalledAfter = time.Minute
+	// maxExports bounds the exports at once, until they are sent: each has a snapshot
+	// of the books, some 50 MB of memory for a workbook, and a file.
+	maxExports = 2
 )
 
-// download begins the answer with its first byte: whatever is refused before that
-// is a page of its own.
-type download struct {
-	rw      http.ResponseWriter
-	headers func(http.Header)
-	begun   bool
+// errExports says that there are as many exports as can be at once.
+var errExports = errors.New("as many exports are being made as can be at once: try again in a moment")
+
+// newDraft is a file for an export while it is made: one without a name, which goes
+// with its last reader, also when the process is killed.
+func newDraft() (*os.File, error) {
+	f, err := os.CreateTemp("", "swap-export-")
+	if err != nil {
+		return nil, fmt.Errorf("file of an export: %w", err)
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("file of an export: %w", err), f.Close())
+	}
+	return f, nil
 }
 
-// Write implements io.Writer.
-func (d *download) Write(b []byte) (int, error) {
-	if !d.begun {
-		d.begun = true
-		d.headers(d.rw.Header())
-		d.rw.WriteHeader(http.StatusOK)
+// rewound is the size of a file, which is read from its beginning.
+func rewound(f *os.File) (int64, error) {
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
 	}
-	return d.rw.Write(b)
+	return size, err
+}
+
+// exportOf reads what is asked for.
+func (w *Web) exportOf(r *http.Request) (e statistics.Export, err error) {
+	get := r.PostForm.Get
+	e = statistics.Export{Format: get("format"), Personal: get("personal") == "yes", Reason: get("reason")}
+	if e.Question, err = w.questionOf(r); err != nil {
+		return e, err
+	}
+	if f := spreadsheet.Format(e.Format); f != spreadsheet.XLSX && f != spreadsheet.CSV {
+		return e, fmt.Errorf("format: %.10q, want xlsx or csv", f)
+	}
+	return e, nil
 }
 
 // postExport sends the figures of the page, or each take behind them, as a file.
-// Who takes what along, and why, is written down before the first row.
+// Who takes what along, and why, is written down before the first row. The file is
+// sent when it is whole: what fails before that is a page that says so, and no slow
+// browser keeps a snapshot of the books open.
 func (w *Web) postExport(rw http.ResponseWriter, r *http.Request) {
-	q, err := w.questionOf(r)
-	format := spreadsheet.Format(r.PostForm.Get("format"))
-	if err == nil && format != spreadsheet.XLSX && format != spreadsheet.CSV {
-		err = fmt.Errorf("format: %.10q, want xlsx or csv", format)
-	}
+	e, err := w.exportOf(r)
 	if err != nil {
-		w.staffFailed(rw, r, staff.AsMistake(err))
+		w.exportFailed(rw, r, staff.AsMistake(err))
 		return
 	}
-	e := statistics.Export{Question: q, Format: string(format), Personal: r.PostForm.Get("personal") == "yes", Reason: r.PostForm.Get("reason")}
-	t := w.console.texts[language(r)]
-	name := fmt.Sprintf("%s %s %s.%s", t.text("export.file"), q.From, q.To, format)
-	d := &download{rw: rw, headers: func(h http.Header) {
-		h.Set("Content-Type", format.ContentType())
-		h.Set("Content-Disposition", spreadsheet.FileName(fmt.Sprintf("swaps-%s-%s.%s", q.From, q.To, format), name))
-	}}
+	select {
+	case w.exports <- struct{}{}:
+		defer func() { <-w.exports }()
+	default:
+		w.exportFailed(rw, r, errExports)
+		return
+	}
 	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(exportTimeout)) // or the server's own holds
+	file, err := newDraft()
+	if err != nil {
+		w.exportFailed(rw, r, err)
+		return
+	}
+	defer file.Close()
+	t := w.console.texts[language(r)]
 	if r.PostForm.Get("what") == "takes" {
-		err = w.exportTakes(r.Context(), d, t, e)
+		err = w.exportTakes(r.Context(), file, t, e)
 	} else {
-		err = w.exportFigure(r.Context(), d, t, e)
+		err = w.exportFigure(r.Context(), file, t, e)
 	}
-	switch {
-	case err == nil:
-	case !d.begun:
-		w.staffFailed(rw, r, err)
-	default: // half a file: the browser has to see that it broke off
+	var size int64
+	if err == nil {
+		size, err = rewound(file)
+	}
+	if err != nil {
+		w.exportFailed(rw, r, err)
+		return
+	}
+	h := rw.Header()
+	h.Set("Content-Type", spreadsheet.Format(e.Format).ContentType())
+	h.Set("Content-Disposition", spreadsheet.FileName(fmt.Sprintf("swaps-%s-%s.%s", e.From, e.To, e.Format), fmt.Sprintf("%s %s %s.%s", t.text("export.file"), e.From, e.To, e.Format)))
+	h.Set("Content-Length", strconv.FormatInt(size, 10))
+	if _, err := io.Copy(patient{rw, r.Context()}, file); err != nil {
 		requestFrom(r.Context()).cause = err
-		panic(http.ErrAbortHandler)
+		panic(http.ErrAbortHandler) // the browser sees that it broke off
 	}
+}
+
+// patient writes to a browser as long as it takes something.
+type patient struct {
+	http.ResponseWriter
+	ctx context.Context //nolint:containedctx // of one answer
+}
+
+// Write implements io.Writer.
+func (p patient) Write(b []byte) (int, error) {
+	if err := p.ctx.Err(); err != nil {
+		return 0, err
+	}
+	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(stalledAfter)) // or the server's own holds
+	return p.ResponseWriter.Write(b)
+}
+
+// exportFailed says why there is no file.
+func (w *Web) exportFailed(rw http.ResponseWriter, r *http.Request, err error) {
+	machine := strings.Contains(r.Header.Get("Accept"), "json") && !strings.Contains(r.Header.Get("Accept"), "html")
+	text := ""
+	var p *Problem
+	switch {
+	case errors.Is(err, errExports):
+		text, p = "export.busy", problem(http.StatusServiceUnavailable, "too-many-exports", "Too many exports", err.Error())
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		text, p = "export.space", problem(http.StatusInsufficientStorage, "no-space", "No space", "the server has no space for the file: ask for fewer days, and tell who runs it")
+	case !machine:
+		w.staffFailedOn(rw, r, err, statisticsPath+"?"+asked(r).Encode())
+		return
+	case !errors.As(asStaffProblem(err), &p):
+		p = problemUnavailable()
+	}
+	requestFrom(r.Context()).cause = err
+	if machine {
+		writeProblem(rw, r, p)
+		return
+	}
+	w.show(rw, r, p.Status, "message", message{Text: text, Back: statisticsPath + "?" + asked(r).Encode()})
 }
 
 // exportFigure writes the table of a figure. Single riders are personal.
@@ -91,15 +172,16 @@ func (w *Web) exportFigure(ctx context.Context, out io.Writer, t texts, e statis
 	if err != nil {
 		return err
 	}
+	defer s.Close()
 	line := func(label, key any, swaps, riders any, note string) {
 		if err == nil {
 			err = s.Row(label, key, swaps, riders, note)
 		}
 	}
 	for _, g := range f.Groups {
-		var label, swaps, riders any = t.group(e.By, g), g.Swaps, nil
+		var label, key, swaps, riders any = t.group(e.By, g), g.Key, g.Swaps, nil
 		if d, bad := statistics.ParseDay(g.Key); e.By == statistics.ByDay && bad == nil {
-			label = spreadsheet.Date{Time: d.Date()}
+			label, key = spreadsheet.Date{Time: d.Date()}, spreadsheet.Date{Time: d.Date()}
 		}
 		note := ""
 		if g.Hidden {
@@ -108,7 +190,7 @@ func (w *Web) exportFigure(ctx context.Context, out io.Writer, t texts, e statis
 		if g.Riders != nil {
 			riders = *g.Riders
 		}
-		line(label, g.Key, swaps, riders, note)
+		line(label, key, swaps, riders, note)
 	}
 	line(t.text("export.total"), nil, f.Swaps, optional(f.Riders), fmt.Sprintf("%s–%s", f.From, f.To))
 	line(t.text("figures.per_day"), nil, f.PerDay, nil, t.number("export.days", "{n}", f.Days()))
@@ -116,7 +198,7 @@ func (w *Web) exportFigure(ctx context.Context, out io.Writer, t texts, e statis
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	return s.Finish()
 }
 
 func optional(n *int) any {
@@ -137,20 +219,15 @@ func (w *Web) exportTakes(ctx context.Context, out io.Writer, t texts, e statist
 	for i, key := range header {
 		header[i] = t.text(key)
 	}
-	var s spreadsheet.Sheet
-	begin := func() (err error) {
-		if s == nil {
-			s, err = spreadsheet.NewSheet(out, spreadsheet.Format(e.Format), t.text("export.sheet"), header, widths)
-		}
+	s, err := spreadsheet.NewSheet(out, spreadsheet.Format(e.Format), t.text("export.sheet"), header, widths)
+	if err != nil {
 		return err
 	}
+	defer s.Close()
 	kinds := map[bool]string{false: t.text("kind.swap"), true: t.text("kind.owed")}
 	row := make([]any, 0, len(header))
 	rows := 1
-	err := w.o.Staff.ExportTakes(ctx, e, func(x statistics.Take) error {
-		if err := begin(); err != nil {
-			return err
-		}
+	err = w.o.Staff.ExportTakes(ctx, e, func(x statistics.Take) error {
 		if rows++; rows > spreadsheet.MaxSheetRows && e.Format == string(spreadsheet.XLSX) {
 			return staff.Mistakef("more than %d rows, which no xlsx file holds: export CSV, or fewer days", spreadsheet.MaxSheetRows-1)
 		}
@@ -160,11 +237,8 @@ func (w *Web) exportTakes(ctx context.Context, out io.Writer, t texts, e statist
 		}
 		return s.Row(row...)
 	})
-	if err == nil {
-		err = begin() // there may be no row
-	}
 	if err != nil {
 		return err
 	}
-	return s.Close()
+	return s.Finish()
 }

@@ -373,14 +373,20 @@ func change(from, to int) string {
 	return fmt.Sprintf("%+.1f %%", 100*float64(to-from)/float64(from))
 }
 
-// back is the page that a form was on, and what was done there.
-func back(rw http.ResponseWriter, r *http.Request, what string) {
+// asked is the query of the page that a form was on.
+func asked(r *http.Request) url.Values {
 	q := url.Values{}
 	for _, k := range []string{"from", "to", "by", "as_of", "street"} {
 		if v := r.PostForm.Get(k); v != "" {
 			q.Set(k, v)
 		}
 	}
+	return q
+}
+
+// back is the page that a form was on, and what was done there.
+func back(rw http.ResponseWriter, r *http.Request, what string) {
+	q := asked(r)
 	q.Set("done", what)
 	http.Redirect(rw, r, statisticsPath+"?"+q.Encode(), http.StatusSeeOther)
 }
@@ -394,7 +400,7 @@ func (w *Web) postPublish(rw http.ResponseWriter, r *http.Request) {
 		err = w.o.Staff.Publish(r.Context(), r.PostForm.Get("name"), q)
 	}
 	if err != nil {
-		w.staffFailed(rw, r, err)
+		w.staffFailedOn(rw, r, err, statisticsPath+"?"+asked(r).Encode())
 		return
 	}
 	back(rw, r, "published")
@@ -402,7 +408,7 @@ func (w *Web) postPublish(rw http.ResponseWriter, r *http.Request) {
 
 func (w *Web) postAskAudit(rw http.ResponseWriter, r *http.Request) {
 	if err := w.o.Staff.AskAudit(r.Context()); err != nil {
-		w.staffFailed(rw, r, err)
+		w.staffFailedOn(rw, r, err, statisticsPath+"?"+asked(r).Encode())
 		return
 	}
 	back(rw, r, "audit_asked")
@@ -410,9 +416,10 @@ func (w *Web) postAskAudit(rw http.ResponseWriter, r *http.Request) {
 
 // monthPage is a month to print.
 type monthPage struct {
-	statistics.Figure // by day
-	Before            statistics.Figure
+	statistics.Figure                   // by day
+	Before            statistics.Figure // of the month before: of as many days, while this one is not over
 	Change            string
+	Over              bool
 	Month             string
 	Trend, Heat       chart
 	Cabinets, Streets []figureRow
@@ -438,20 +445,36 @@ func (w *Web) pageMonth(rw http.ResponseWriter, r *http.Request) {
 		}
 		month = d
 	}
+	if month > now {
+		w.staffFailed(rw, r, staff.Mistakef("month: %s has not begun, want at most %s", monthName(month), monthName(now)))
+		return
+	}
 	p, err := w.monthOf(r.Context(), w.console.texts[language(r)], statistics.Range{From: month, To: month.NextMonth() - 1}, now)
 	answer(w, rw, r, "month", p, err)
+}
+
+// monthName is the month of a day, as 2006-01.
+func monthName(d statistics.Day) string { return d.String()[:len("2006-01")] }
+
+// monthBefore is what the days of a month up to a day are compared with: the same
+// days of the month before, which may be shorter; all of it when the month is over.
+func monthBefore(days statistics.Range, over bool) statistics.Range {
+	first, last := (days.From - 1).Month(), days.From-1
+	if !over {
+		last = min(last, first+days.To-days.From)
+	}
+	return statistics.Range{From: first, To: last}
 }
 
 // monthOf asks for all that a report says. A month that is not over ends today.
 func (w *Web) monthOf(ctx context.Context, t texts, month statistics.Range, now statistics.Day) (p monthPage, err error) {
 	p.At = time.Now()
-	name := func(d statistics.Day) string { return d.String()[:len("2006-01")] }
-	p.Month, p.Earlier = name(month.From), name(month.From-1)
-	if month.To < now {
-		p.Next = name(month.To + 1)
+	p.Month, p.Earlier, p.Over = monthName(month.From), monthName(month.From-1), !month.Has(now)
+	if p.Over {
+		p.Next = monthName(month.To + 1)
 	}
 	q := statistics.Question{Range: month, By: statistics.ByDay}
-	if month.Has(now) {
+	if !p.Over {
 		q.To = now
 	}
 	if p.Figure, err = w.o.Staff.Figure(ctx, q); err != nil {
@@ -465,7 +488,7 @@ func (w *Web) monthOf(ctx context.Context, t texts, month statistics.Range, now 
 			return p, err
 		}
 	}
-	q.Range, q.By = month.Previous(), statistics.Total
+	q.Range, q.By = monthBefore(q.Range, p.Over), statistics.Total
 	if p.Before, err = w.o.Staff.Figure(ctx, q); err != nil {
 		return p, err
 	}

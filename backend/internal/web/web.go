@@ -73,6 +73,7 @@ type Web struct {
 	hashing    chan struct{} // a place for each password that is being checked
 	binding    chan struct{} // a place for each binding that is under way
 	streams    chan struct{} // a place for each open event stream
+	exports    chan struct{} // a place for each export
 	openAPI    func() ([]byte, error)
 }
 
@@ -95,7 +96,7 @@ func New(o Options) (*Web, error) {
 	if w.console, err = loadConsole(); err != nil {
 		return nil, err
 	}
-	w.hashing, w.binding = make(chan struct{}, maxHashing), make(chan struct{}, maxBinding)
+	w.hashing, w.binding, w.exports = make(chan struct{}, maxHashing), make(chan struct{}, maxBinding), make(chan struct{}, maxExports)
 	if w.sessionKey = o.SessionKey; w.sessionKey == nil {
 		w.sessionKey = []byte(rand.Text())
 	}
