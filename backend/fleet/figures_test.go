@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -259,17 +260,42 @@ func TestPublishedStays(t *testing.T) {
 	require.Equal(t, 1, n)
 }
 
-// TestAuditOnDemand: staff ask, a replica does it, the page shows it.
+// TestAuditOnDemand: staff ask, a replica does it, the page shows it; who asks again too
+// soon is told when to.
 func TestAuditOnDemand(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
-	cookie := o.session("operator", 0)
-	status, _, _ := o.ask(http.MethodPost, "/staff/statistics/audit", url.Values{"from": {"2026-03-01"}, "to": {"2026-03-14"}}, func(r *http.Request) { r.AddCookie(cookie) })
-	require.Equal(t, http.StatusSeeOther, status)
-	require.Eventually(t, func() bool {
+	done := func() bool {
 		a, err := o.store.Audited(t.Context())
 		return err == nil && a.WantedAt.IsZero() && !a.BeganAt.IsZero()
-	}, time.Minute, 200*time.Millisecond)
+	}
+	require.Eventually(t, done, time.Minute, 200*time.Millisecond, "one at the start")
+	ask := func(language string) (int, string, http.Header) {
+		cookie := o.session("operator", 0)
+		return o.ask(http.MethodPost, "/staff/statistics/audit", url.Values{"from": {"2026-03-01"}, "to": {"2026-03-14"}}, func(r *http.Request) {
+			r.AddCookie(cookie)
+			r.Header.Set("Accept-Language", language)
+		})
+	}
+	var began time.Time
+	require.NoError(t, o.pool.QueryRow(t.Context(), `SELECT began_at FROM audit_run`).Scan(&began))
+	for language, text := range map[string]string{"en": "less than ten minutes ago", "zh": "不到十分钟前"} {
+		status, body, header := ask(language)
+		require.Equal(t, http.StatusTooManyRequests, status)
+		require.Contains(t, body, text)
+		require.Contains(t, body, began.Add(10*time.Minute).In(time.FixedZone("", 8*60*60)).Format("2006-01-02 15:04:05"))
+		require.Contains(t, body, "/staff/statistics?from=2026-03-01&amp;to=2026-03-14", "the way back")
+		wait, err := strconv.Atoi(header.Get("Retry-After"))
+		require.NoError(t, err)
+		require.InDelta(t, 600, wait, 60)
+	}
+	_, err := o.pool.Exec(t.Context(), `UPDATE audit_run SET began_at = began_at - interval '601 s'`)
+	require.NoError(t, err)
+	status, _, _ := ask("en")
+	require.Equal(t, http.StatusSeeOther, status)
+	status, _, _ = ask("en")
+	require.Equal(t, http.StatusTooManyRequests, status, "one is wanted, or was just made")
+	require.Eventually(t, done, time.Minute, 200*time.Millisecond)
 	_, body := o.get("operator", "/staff/statistics")
 	require.Contains(t, body, fmt.Sprintf("%d swaps, 0 records examined, 0 differences", 0))
 }
