@@ -122,7 +122,7 @@ func TestTakesThatAnOldVersionBooked(t *testing.T) {
 	rep, err := d.store.Audit(t.Context())
 	require.NoError(t, err)
 	require.NotEmpty(t, rep.Differences, "nobody would notice")
-	rep, did, err := d.store.AuditSince(t.Context(), time.Now())
+	rep, did, err := d.store.AuditIfDue(t.Context(), never)
 	require.NoError(t, err)
 	require.True(t, did)
 	require.Empty(t, rep.Differences)
