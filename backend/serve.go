@@ -49,7 +49,7 @@ func (c serveCommand) Run(s shell) error {
 	f, err := fleet.New(fleet.Options{
 		DatabaseURL: c.DatabaseURL, BrokerURL: broker.URL, BrokerTLS: broker.TLS, TelemetryTLS: broker.TelemetryTLS, Keys: keys,
 		Listen: c.Listen, MetricsListen: c.MetricsListen, MetricsSlots: fleet.MetricsSlots(c.MetricsSlots), PublicURL: public, RiderCode: c.RiderCode, RetentionMonths: c.RetentionMonths, Hotline: c.Hotline, Notifier: tells,
-		CodeSender: codes, CodesPerHour: c.RiderCodesPerHour,
+		CodeSender: codes, CodesPerHour: c.RiderCodesPerHour, WrongPerHour: c.RiderWrongPerHour,
 		TrustedProxies: proxies, Version: version(), Log: s.log,
 	})
 	if err != nil {

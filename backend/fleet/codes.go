@@ -3,6 +3,7 @@ package fleet
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"batteryswap/backend/internal/binding"
@@ -39,10 +40,7 @@ func (b binder) SendCode(ctx context.Context, n phone.Number, address, language 
 		return binding.ErrNotSent
 	}
 	err := b.f.store.SendCode(ctx, n, address, language)
-	var many *binding.TooMany
-	if errors.As(err, &many) && many.All {
-		b.f.log.Error("no more codes are sent to phones for a while: too many were asked for", "event", "codes_stopped", "wait_s", int(many.Wait.Seconds()))
-	}
+	b.noteStop(err)
 	if err == nil {
 		select {
 		case b.f.coded <- struct{}{}:
@@ -55,10 +53,48 @@ func (b binder) SendCode(ctx context.Context, n phone.Number, address, language 
 // Bind lets a session speak for whose proof it is.
 func (b binder) Bind(ctx context.Context, p binding.Proof, s binding.Session) (swap.RiderID, error) {
 	rider, err := b.f.store.Bind(ctx, p, s)
+	b.noteStop(err)
 	if err == nil {
 		b.f.log.Info("a phone was bound", "event", "bound", "rider_id", rider)
 	}
 	return rider, err
+}
+
+// noteStop counts who is stopped by a bound of all phones together, and says so once
+// in a while: whoever floods the bound must not flood the log.
+func (b binder) noteStop(err error) {
+	var many *binding.TooMany
+	if !errors.As(err, &many) || !many.Bound.OfAll() {
+		return
+	}
+	b.f.metrics.stoppedCode(many.Bound)
+	if b.f.stops.may(string(many.Bound), time.Now()) {
+		b.f.log.Warn("codes of riders' phones are stopped for a while: too many were asked for, or too many wrong ones tried",
+			"event", "codes_stopped", "reason", string(many.Bound), "wait_s", int(many.Wait.Seconds()))
+	}
+}
+
+// seldom lets each thing be said once in a while.
+type seldom struct {
+	mu   sync.Mutex
+	last map[string]time.Time // its keys are of a closed list
+}
+
+// sayEvery is that while.
+const sayEvery = time.Minute
+
+// may reports whether it is time to say it.
+func (s *seldom) may(what string, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at, said := s.last[what]; said && now.Sub(at) < sayEvery {
+		return false
+	}
+	if s.last == nil {
+		s.last = map[string]time.Time{}
+	}
+	s.last[what] = now
+	return true
 }
 
 // sendCodes sends codes to phones until ctx ends.

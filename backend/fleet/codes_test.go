@@ -95,6 +95,50 @@ func TestBindingThroughTheGateway(t *testing.T) {
 	}
 }
 
+// TestT13GuessersAreNoticed: a bound of all phones together is counted at each refusal
+// and told in the log once in a while, below what wakes somebody up for a request.
+func TestT13GuessersAreNoticed(t *testing.T) {
+	t.Parallel()
+	w := newTown(t)
+	g := &sms{came: make(chan notify.Code, 10)}
+	r := w.start(func(o *Options) { o.CodeSender, o.RiderCode, o.WrongPerHour = g, "", 2 }).ready()
+	p := w.member(testNumber, "HZ-1")
+	page, _, _ := r.scrape(t)
+	for _, series := range []string{`swap_rider_codes_total{result="sent"} 0`, `swap_rider_codes_total{result="failed"} 0`,
+		`swap_rider_codes_stopped_total{bound="wrong"} 0`, `swap_rider_codes_stopped_total{bound="messages"} 0`} {
+		require.Contains(t, page, series, "the first is a rise that a rate sees")
+	}
+	status, b := p.ask(r, "POST", "/api/v1/codes", map[string]any{"phone": testNumber})
+	require.Equal(t, 202, status, "%s", b)
+	wrong := "999999"
+	if receive(t, g.came).Code == wrong {
+		wrong = "888888"
+	}
+	try := func() (int, string) {
+		status, b := p.ask(r, "POST", "/api/v1/sessions", map[string]any{"phone": testNumber, "code": wrong, "privacy_version": p.privacy(r)})
+		return status, string(b)
+	}
+	for range 2 {
+		status, _ := try()
+		require.Equal(t, 403, status)
+	}
+	for range 3 {
+		status, body := try()
+		require.Equal(t, 429, status, body)
+		require.Contains(t, body, "one that staff hand out does")
+	}
+	page, _, _ = r.scrape(t)
+	require.Contains(t, page, `swap_rider_codes_stopped_total{bound="wrong"} 3`)
+	require.Equal(t, 1, strings.Count(r.log.String(), "codes_stopped"))
+	for line := range strings.Lines(r.log.String()) {
+		require.False(t, strings.Contains(line, "codes_stopped") && !strings.Contains(line, `"level":"WARN"`), line)
+	}
+	now := time.Now()
+	require.False(t, r.stops.may("wrong", now))
+	require.True(t, r.stops.may("messages", now))
+	require.True(t, r.stops.may("wrong", now.Add(sayEvery)))
+}
+
 // TestCodesInTheLog is for demonstrations: the code is there, the number is not, and
 // the server says what that means.
 func TestCodesInTheLog(t *testing.T) {

@@ -61,11 +61,12 @@ type Options struct {
 	// Notifier tells people of safety events; nil: the log is all.
 	Notifier Notifier
 	// CodeSender sends codes to riders' phones; nil: riders bind with codes that
-	// staff hand out. CodesPerHour bounds them; 0: as package binding has it.
-	CodeSender   CodeSender
-	CodesPerHour int
-	Version      string
-	Log          *slog.Logger
+	// staff hand out. CodesPerHour bounds them, and WrongPerHour the wrong ones that
+	// are tried, of all phones together; 0: as package binding has it.
+	CodeSender                 CodeSender
+	CodesPerHour, WrongPerHour int
+	Version                    string
+	Log                        *slog.Logger
 }
 
 // Fleet is one backend.
@@ -83,6 +84,7 @@ type Fleet struct {
 	notifier Notifier
 	alarmed  chan struct{} // a safety event was committed
 	coded    chan struct{} // a code was asked for
+	stops    seldom
 	guides   guides
 
 	databaseUp atomic.Bool
@@ -236,7 +238,7 @@ func (f *Fleet) openBooks(ctx context.Context) error {
 	var err error
 	f.store, err = postgres.Open(ctx, f.o.DatabaseURL, postgres.Options{
 		Log: f.log, RiderRef: f.o.Keys.RiderRef, OpenGrant: f.o.Keys.OpenGrant, Seal: f.o.Keys.Seal(), Vault: f.o.Keys.Vault(),
-		MessagesPerHour: f.o.CodesPerHour,
+		MessagesPerHour: f.o.CodesPerHour, WrongPerHour: f.o.WrongPerHour,
 	})
 	if err != nil {
 		return fmt.Errorf("database: %w", err)

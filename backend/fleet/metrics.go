@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
+	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/web"
 	"batteryswap/protocol"
 )
@@ -37,6 +38,7 @@ type metrics struct {
 
 	signIns      *prometheus.CounterVec
 	codes        *prometheus.CounterVec
+	stops        *prometheus.CounterVec
 	certificates prometheus.Collector
 	build        prometheus.Gauge
 	public       *prometheus.GaugeVec
@@ -82,6 +84,7 @@ func newMetrics(f *Fleet, registry *prometheus.Registry) *metrics {
 		requestTime: histogram("swap_http_request_duration_seconds", "HTTP requests; a scan waits for its cabinet.", quick, "route", "method"),
 		signIns:     counter("swap_login_attempts_total", "Sign-ins of riders and staff, and codes that riders asked for: ok, refused, too_many or error.", "who", "result"),
 		codes:       counter("swap_rider_codes_total", "Tries to send a code to a rider's phone: sent or failed.", "result"),
+		stops:       counter("swap_rider_codes_stopped_total", "Requests that a bound of all riders' phones together refused: messages, of codes sent; wrong, of wrong codes tried.", "bound"),
 		waiting:     map[protocol.CabinetID]time.Time{},
 		ended:       map[protocol.CabinetID]ended{},
 	}
@@ -128,7 +131,15 @@ func (m *metrics) begin() {
 	for _, result := range []string{"told", "failed"} {
 		m.notices.WithLabelValues(result)
 	}
-	for _, who := range []string{"rider", "staff"} {
+	for _, result := range []string{"sent", "failed"} {
+		m.codes.WithLabelValues(result)
+	}
+	for _, b := range binding.Bounds() {
+		if b.OfAll() {
+			m.stops.WithLabelValues(string(b))
+		}
+	}
+	for _, who := range []string{"rider", "code", "staff"} {
 		for _, result := range []string{"ok", "refused", "too_many", "error"} {
 			m.signIns.WithLabelValues(who, result)
 		}
@@ -139,7 +150,7 @@ func (m *metrics) begin() {
 func (m *metrics) own() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.build, m.public, m.swaps, m.swapSeconds, m.scans, m.authorize, m.connected, m.messages, m.ingestLag, m.batchRecords, m.ingest,
-		m.safety, m.notices, m.requests, m.requestTime, m.signIns, m.codes, m.certificates,
+		m.safety, m.notices, m.requests, m.requestTime, m.signIns, m.codes, m.stops, m.certificates,
 	}
 }
 
@@ -307,6 +318,8 @@ func (m *metrics) told(err error) {
 	}
 	m.notices.WithLabelValues(result).Inc()
 }
+
+func (m *metrics) stoppedCode(b binding.Bound) { m.stops.WithLabelValues(string(b)).Inc() }
 
 func (m *metrics) sentCode(err error) {
 	result := "sent"

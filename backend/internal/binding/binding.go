@@ -16,7 +16,7 @@ import (
 const (
 	CodeDigits = 6
 	CodeLife   = 5 * time.Minute
-	Tries      = 5 // of each code, also of one that staff handed out
+	Tries      = 5
 	// CodePause, CodesPerHour and CodesPerDay are of one phone.
 	CodePause    = time.Minute
 	CodesPerHour = 5
@@ -26,13 +26,23 @@ const (
 	// MessagesPerHour of all phones together, unless it is set otherwise: what is
 	// above it is more likely somebody who makes others' phones ring.
 	MessagesPerHour = 1000
-	// WrongPerAddress tries an hour, of whatever codes.
+	// WrongPerAddress tries an hour, of whatever codes of one kind: who uses up those
+	// of phones leaves those that staff hand out.
 	WrongPerAddress = 60
+	// WrongPerHour of all codes of riders' phones together, unless it is set
+	// otherwise. In an hour MessagesPerHour codes go out at most, and one person in
+	// ten or so types one wrong: what is far above that is somebody who guesses from
+	// many addresses. Of a million codes so many tries find one in 2,000 hours.
+	WrongPerHour = 500
 )
 
 // Bounds of a code that staff hand out, and of what binding leads to.
 const (
 	StaffDigits = 8
+	// StaffTries of such a code in all, and Tries of each address: eight digits in
+	// 500 tries are as safe as six in five, and who knows somebody's number does
+	// not use the code up from one place.
+	StaffTries  = 500
 	SessionLife = 180 * 24 * time.Hour
 	// MaxDevices of one rider: the one that was used longest ago makes room.
 	MaxDevices = 20
@@ -47,20 +57,36 @@ var ErrWrong = errors.New("the code is wrong, too old, used, or was tried too of
 // ErrNotSent says that this backend sends no codes to phones.
 var ErrNotSent = errors.New("this backend sends no codes to phones")
 
-// TooMany says that a bound is reached, and for how long.
+// Bound is one of those that codes and tries have.
+type Bound string
+
+// The bounds. Those of all phones together are worth a look by somebody.
+const (
+	OfAsking   Bound = "asked"    // codes for this phone, or from this address
+	OfTrying   Bound = "tried"    // wrong codes from this address
+	OfMessages Bound = "messages" // codes to all phones
+	OfGuessing Bound = "wrong"    // wrong codes of all phones
+)
+
+// Bounds are all of them.
+func Bounds() []Bound { return []Bound{OfAsking, OfTrying, OfMessages, OfGuessing} }
+
+// OfAll reports whether it is one of all phones together.
+func (b Bound) OfAll() bool { return b == OfMessages || b == OfGuessing }
+
+// TooMany says that a bound is reached, which, and for how long.
 type TooMany struct {
-	Wait time.Duration
-	// All: the bound of all phones together. Somebody should look.
-	All bool
+	Wait  time.Duration
+	Bound Bound
 }
 
 // Error implements error.
-func (e *TooMany) Error() string { return fmt.Sprintf("too many tries: wait %s", e.Wait) }
+func (e *TooMany) Error() string { return fmt.Sprintf("too many (%s): wait %s", e.Bound, e.Wait) }
 
 // Proof is what a person shows to prove who they are: a phone or a membership
-// number, and a code.
+// number, and a code. What could be either stands in both.
 type Proof struct {
-	Phone        phone.Number // "" where the membership number is given
+	Phone        phone.Number
 	MembershipNo string
 	Code         string
 	Address      string // where it comes from, for the bounds of guessing
@@ -78,6 +104,9 @@ func (p Proof) Digits() string {
 		return -1
 	}, p.Code)
 }
+
+// Handed reports whether the code is one that staff hand out.
+func (p Proof) Handed() bool { return len(p.Digits()) == StaffDigits }
 
 // Session is what a phone gets that proved itself.
 type Session struct {

@@ -51,7 +51,13 @@ type Serve struct {
 	RiderNotify
 }
 
-const maxRetentionMonths = 120
+const (
+	maxRetentionMonths = 120
+	// maxCodesPerHour is a city's riders, all in one hour. Below minWrongPerHour
+	// people who only mistype would stop each other.
+	maxCodesPerHour = 100_000
+	minWrongPerHour = 50
+)
 
 // Proxies reads the trusted proxies.
 func (s Serve) Proxies() ([]netip.Prefix, error) {
@@ -95,6 +101,7 @@ type RiderNotify struct {
 	RiderNotifyURL        string `name:"rider-notify-url" env:"SWAP_RIDER_NOTIFY_URL" placeholder:"URL" help:"Where each is posted as signed JSON, as https://HOST/PATH."`
 	RiderNotifySecretFile string `name:"rider-notify-secret-file" env:"SWAP_RIDER_NOTIFY_SECRET_FILE" placeholder:"FILE" help:"The secret that signs them (HMAC-SHA256): 32 characters or more, mode 0600."`
 	RiderCodesPerHour     int    `name:"rider-codes-per-hour" env:"SWAP_RIDER_CODES_PER_HOUR" default:"1000" help:"At most so many are sent in an hour to all phones together."`
+	RiderWrongPerHour     int    `name:"rider-wrong-codes-per-hour" env:"SWAP_RIDER_WRONG_CODES_PER_HOUR" default:"500" help:"After so many wrong ones in an hour, of all phones together, only codes that staff hand out work."`
 }
 
 // Mistakes are all that is wrong with a configuration.
@@ -173,16 +180,19 @@ func (s Serve) Check() (Broker, *url.URL, error) {
 		m.add("metrics-listen", "is --listen: want another port")
 	}
 	s.proxies(&m)
-	if s.RetentionMonths < 1 || s.RetentionMonths > maxRetentionMonths {
-		m.add("retention-months", "%d, want 1 to %d", s.RetentionMonths, maxRetentionMonths)
-	}
-	if s.RiderCodesPerHour < 0 {
-		m.add("rider-codes-per-hour", "%d, want 1 or more", s.RiderCodesPerHour)
-	}
+	between(&m, "retention-months", s.RetentionMonths, 1, maxRetentionMonths)
+	between(&m, "rider-codes-per-hour", s.RiderCodesPerHour, 1, maxCodesPerHour)
+	between(&m, "rider-wrong-codes-per-hour", s.RiderWrongPerHour, minWrongPerHour, maxCodesPerHour)
 	if n := len(s.RiderCode); n > 64 {
 		m.add("rider-code", "%d characters, want at most 64", n)
 	}
 	return b, public, m.OrNil()
+}
+
+func between(m *Mistakes, flag string, n, least, most int) {
+	if n < least || n > most {
+		m.add(flag, "%d, want %d to %d", n, least, most)
+	}
 }
 
 func isPortZero(address string) bool {

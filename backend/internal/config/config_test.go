@@ -12,6 +12,7 @@ func good() Serve {
 	return Serve{
 		Database: Database{DatabaseURL: "postgres://swap@127.0.0.1/swap"}, MQTTURL: "tcp://127.0.0.1:1883",
 		KeyDir: "/etc/batteryswap/keys", Listen: "127.0.0.1:8080", MetricsListen: "127.0.0.1:9464", RetentionMonths: 13,
+		RiderNotify: RiderNotify{RiderCodesPerHour: 1000, RiderWrongPerHour: 500},
 	}
 }
 
@@ -46,7 +47,10 @@ func TestEveryMistakeNamesItsFlag(t *testing.T) {
 		{"no prefix", func(s *Serve) { s.TrustedProxies = []string{"10.0.0.0/8", "proxy.example"} }, `--trusted-proxies: "proxy.example": want ADDRESS/BITS`},
 		{"everybody", func(s *Serve) { s.TrustedProxies = []string{"0.0.0.0/0"} }, "--trusted-proxies: 0.0.0.0/0: that is everybody"},
 		{"no retention", func(s *Serve) { s.RetentionMonths = 0 }, "--retention-months: 0, want 1 to 120"},
-		{"codes", func(s *Serve) { s.RiderCodesPerHour = -1 }, "--rider-codes-per-hour: -1"},
+		{"no codes", func(s *Serve) { s.RiderCodesPerHour = 0 }, "--rider-codes-per-hour: 0, want 1 to 100000"},
+		{"many codes", func(s *Serve) { s.RiderCodesPerHour = 100_001 }, "--rider-codes-per-hour: 100001, want 1 to 100000"},
+		{"few wrong codes", func(s *Serve) { s.RiderWrongPerHour = 49 }, "--rider-wrong-codes-per-hour: 49, want 50 to 100000"},
+		{"many wrong codes", func(s *Serve) { s.RiderWrongPerHour = 100_001 }, "--rider-wrong-codes-per-hour: 100001, want 50 to 100000"},
 		{"public", func(s *Serve) { s.PublicURL = "swap.example" }, "--public-url"},
 		{"public path", func(s *Serve) { s.PublicURL = "https://swap.example/x" }, "--public-url"},
 	} {
@@ -64,7 +68,7 @@ func TestAllMistakesAtOnce(t *testing.T) {
 	_, _, err := Serve{MQTTURL: "ssl://broker:8883", MQTTCAFile: "/absent", MQTTCertFile: "/absent", MQTTKeyFile: "/absent", Listen: "x"}.Check()
 	var m Mistakes
 	require.ErrorAs(t, err, &m)
-	require.Len(t, m, 7, err.Error())
+	require.Len(t, m, 9, err.Error())
 }
 
 func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
@@ -86,7 +90,7 @@ func TestEveryFlagHasItsEnvironmentName(t *testing.T) {
 			require.Regexp(t, "^(SWAP_[A-Z_]+|DATABASE_URL|MQTT_URL)$", f.Envs[0])
 		}
 	}
-	require.Equal(t, 25, n)
+	require.Equal(t, 26, n)
 }
 
 func TestLogger(t *testing.T) {

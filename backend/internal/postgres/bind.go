@@ -33,7 +33,12 @@ const sqlCodeWait = `SELECT
 		(SELECT at + interval '1 hour' FROM code_ask WHERE address = @address ORDER BY at DESC OFFSET @per_address - 1 LIMIT 1)
 	) - clock_timestamp()), 0)::float8,
 	coalesce(extract(epoch FROM
-		(SELECT at + interval '1 hour' FROM code_ask WHERE sent ORDER BY at DESC OFFSET @of_all - 1 LIMIT 1) - clock_timestamp()), 0)::float8`
+		(SELECT at + interval '1 hour' FROM code_ask WHERE sent ORDER BY at DESC OFFSET @of_all - 1 LIMIT 1) - clock_timestamp()), 0)::float8,
+	` + sqlGuessWait
+
+// For how long no code of a phone works: too many wrong ones were tried.
+const sqlGuessWait = `coalesce(extract(epoch FROM
+		(SELECT at + interval '1 hour' FROM binding_try WHERE guess ORDER BY at DESC OFFSET @wrong - 1 LIMIT 1) - clock_timestamp()), 0)::float8`
 
 // A new code takes the place of the phone's old one.
 const sqlNewCode = `WITH r AS (SELECT rider_id FROM rider WHERE phone_hash = @phone AND forgotten_at IS NULL),
@@ -57,16 +62,16 @@ func (s *Store) SendCode(ctx context.Context, n phone.Number, address, language 
 		if err := lockWords(ctx, tx, "code "+hex.EncodeToString(hash), "code from "+address); err != nil {
 			return err
 		}
-		var wait, all float64
+		var asked, messages, wrong float64
 		err := tx.QueryRow(ctx, sqlCodeWait, pgx.NamedArgs{
 			"phone": hash, "address": address, "pause": binding.CodePause, "per_hour": binding.CodesPerHour, "per_day": binding.CodesPerDay,
-			"per_address": binding.CodesPerAddress, "of_all": s.o.messagesPerHour(),
-		}).Scan(&wait, &all)
-		switch {
-		case err != nil:
+			"per_address": binding.CodesPerAddress, "of_all": s.o.messagesPerHour(), "wrong": s.o.wrongPerHour(),
+		}).Scan(&asked, &messages, &wrong)
+		if err == nil {
+			err = longest(reached{binding.OfAsking, asked}, reached{binding.OfMessages, messages}, reached{binding.OfGuessing, wrong})
+		}
+		if err != nil {
 			return err
-		case wait > 0 || all > 0:
-			return &binding.TooMany{Wait: seconds(max(wait, all)), All: wait <= 0}
 		}
 		_, err = tx.Exec(ctx, sqlNewCode, pgx.NamedArgs{
 			"phone": hash, "address": address, "message": message, "hash": s.o.Vault.HashCode(hex.EncodeToString(hash), code),
@@ -80,39 +85,55 @@ func (s *Store) SendCode(ctx context.Context, n phone.Number, address, language 
 	return nil
 }
 
-func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }
+// reached is a bound and for how many seconds it holds; 0: it is not reached.
+type reached struct {
+	bound binding.Bound
+	wait  float64
+}
+
+// longest is the *binding.TooMany of the bound that holds longest, nil if none does.
+func longest(bounds ...reached) error {
+	var most reached
+	for _, r := range bounds {
+		if r.wait > most.wait {
+			most = r
+		}
+	}
+	if most.wait <= 0 {
+		return nil
+	}
+	return &binding.TooMany{Wait: time.Duration(most.wait * float64(time.Second)), Bound: most.bound}
+}
 
 // Bind lets the session of a phone speak for the rider whose proof it shows. A code
 // is used up by that; the same proof for the same session is taken again while the
 // code would hold, for whoever did not hear the answer. binding.ErrWrong: it
-// proves nothing. *binding.TooMany: too many wrong ones came from there.
+// proves nothing. *binding.TooMany: too many wrong ones came from there, or from
+// all together.
 func (s *Store) Bind(ctx context.Context, p binding.Proof, n binding.Session) (swap.RiderID, error) {
 	if s.o.Vault == nil {
 		return "", errNoVault
 	}
 	p.Address, p.MembershipNo = clip(p.Address), clip(p.MembershipNo)
+	words := []string{"bind " + hex.EncodeToString(s.o.Vault.Hash(p.Phone)) + p.MembershipNo, "bind from " + p.Address}
+	if !p.Handed() { // they are counted together, exactly
+		words = append(words, "bind with codes of phones")
+	}
 	var rider swap.RiderID
 	err := s.tx(ctx, func(tx pgx.Tx) error {
 		rider = ""
-		if err := lockWords(ctx, tx, "bind "+hex.EncodeToString(s.o.Vault.Hash(p.Phone))+p.MembershipNo, "bind from "+p.Address); err != nil {
+		if err := lockWords(ctx, tx, words...); err != nil {
 			return err
 		}
-		var wait float64
-		err := tx.QueryRow(ctx, `SELECT coalesce(extract(epoch FROM (SELECT at + interval '1 hour' FROM binding_try WHERE address = $1
-			ORDER BY at DESC OFFSET $2 - 1 LIMIT 1) - clock_timestamp()), 0)::float8`, p.Address, binding.WrongPerAddress).Scan(&wait)
-		switch {
-		case err != nil:
+		if err := s.mayTry(ctx, tx, p); err != nil {
 			return err
-		case wait > 0:
-			return &binding.TooMany{Wait: seconds(wait)}
 		}
-		var again bool
-		if rider, again, err = s.prove(ctx, tx, p, n.TokenHash); err != nil || again {
+		try, err := s.prove(ctx, tx, p, n.TokenHash)
+		if rider = try.rider; err != nil || try.again {
 			return err
 		}
 		if rider == "" {
-			_, err = tx.Exec(ctx, `INSERT INTO binding_try (address) VALUES ($1)`, p.Address)
-			return err
+			return try.write(ctx, tx, p)
 		}
 		return addSession(ctx, tx, rider, n)
 	})
@@ -125,51 +146,119 @@ func (s *Store) Bind(ctx context.Context, p binding.Proof, n binding.Session) (s
 	return rider, nil
 }
 
+// mayTry says that a bound of wrong codes is reached. Those that staff hand out are
+// counted apart, and are in none of all together: they stay the way out.
+func (s *Store) mayTry(ctx context.Context, tx pgx.Tx, p binding.Proof) error {
+	var here, all float64
+	err := tx.QueryRow(ctx, `SELECT coalesce(extract(epoch FROM (SELECT at + interval '1 hour' FROM binding_try WHERE address = @address AND handed = @handed
+			ORDER BY at DESC OFFSET @per_address - 1 LIMIT 1) - clock_timestamp()), 0)::float8, `+sqlGuessWait, pgx.NamedArgs{
+		"address": p.Address, "handed": p.Handed(), "per_address": binding.WrongPerAddress, "wrong": s.o.wrongPerHour(),
+	}).Scan(&here, &all)
+	if err != nil {
+		return err
+	}
+	if p.Handed() {
+		all = 0
+	}
+	return longest(reached{binding.OfTrying, here}, reached{binding.OfGuessing, all})
+}
+
 // nobody is no rider.
 const nobody = "00000000-0000-0000-0000-000000000000"
 
-// prove counts the try and uses the code up if it is right. "" is nobody; again: it
-// was used up before, by this very session.
-func (s *Store) prove(ctx context.Context, tx pgx.Tx, p binding.Proof, tokenHash []byte) (rider swap.RiderID, again bool, err error) {
+// tried is what came of a proof.
+type tried struct {
+	rider swap.RiderID // "": it proved nothing
+	again bool         // it was used up before, by this very session
+	// Of one that was wrong: guess, a rider's phone had a code that held; codes, which
+	// of staff held.
+	guess bool
+	codes [][]byte
+}
+
+// write counts what was wrong.
+func (t tried) write(ctx context.Context, tx pgx.Tx, p binding.Proof) error {
+	if len(t.codes) == 0 {
+		t.codes = [][]byte{nil}
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO binding_try (address, handed, guess, code) SELECT $1::text, $2::boolean, $3::boolean, c FROM unnest($4::bytea[]) c`,
+		p.Address, p.Handed(), t.guess, t.codes)
+	return err
+}
+
+// prove counts the try and uses the code up if it is right.
+func (s *Store) prove(ctx context.Context, tx pgx.Tx, p binding.Proof, tokenHash []byte) (tried, error) {
+	var t tried
 	digits := p.Digits()
 	switch len(digits) {
 	case binding.CodeDigits:
 		hash := s.o.Vault.Hash(p.Phone)
-		return useCode(ctx, tx, "phone_code", "phone_hash", hash, s.o.Vault.HashCode(hex.EncodeToString(hash), digits), tokenHash)
+		c := codes{table: "phone_code", key: "phone_hash", tries: binding.Tries}
+		held, err := c.use(ctx, tx, hash, s.o.Vault.HashCode(hex.EncodeToString(hash), digits), tokenHash, &t)
+		t.guess = held.rider != "" && t.rider == ""
+		return t, err
 	case binding.StaffDigits:
-		var id string
-		err := tx.QueryRow(ctx, `SELECT rider_id::text FROM rider WHERE (phone_hash = $1 OR membership_no = $2) AND forgotten_at IS NULL`,
-			s.o.Vault.Hash(p.Phone), p.MembershipNo).Scan(&id)
-		if errors.Is(err, pgx.ErrNoRows) {
-			id, err = nobody, nil // is looked for all the same
-		}
+		rows, err := tx.Query(ctx, `SELECT rider_id::text FROM rider WHERE (phone_hash = $1 OR membership_no = $2) AND forgotten_at IS NULL ORDER BY rider_id`,
+			s.o.Vault.Hash(p.Phone), p.MembershipNo)
 		if err != nil {
-			return "", false, err
+			return t, err
 		}
-		return useCode(ctx, tx, "binding_code", "rider_id", id, s.o.Vault.HashCode(id, digits), tokenHash)
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return t, err
+		}
+		for len(ids) < 2 { // a number may be one's phone and another's membership: how many it is nobody learns by the time it takes
+			ids = append(ids, nobody)
+		}
+		c := codes{table: "binding_code", key: "rider_id", tries: binding.StaffTries, address: p.Address}
+		for _, id := range ids {
+			held, err := c.use(ctx, tx, id, s.o.Vault.HashCode(id, digits), tokenHash, &t)
+			if err != nil || t.rider != "" {
+				return t, err
+			}
+			if held.hash != nil {
+				t.codes = append(t.codes, held.hash)
+			}
+		}
 	}
-	return "", false, nil
+	return t, nil
 }
 
-// useCode tries a code of a table, whose row is found by a key.
-func useCode(ctx context.Context, tx pgx.Tx, table, key string, of any, codeHash, tokenHash []byte) (rider swap.RiderID, again bool, err error) {
-	var want []byte
-	err = tx.QueryRow(ctx, `UPDATE `+table+` SET tries = tries + 1
-		WHERE `+key+` = $1 AND used_at IS NULL AND tries < $2 AND expires_at > clock_timestamp() RETURNING coalesce(rider_id::text, ''), code_hash`,
-		of, binding.Tries).Scan(&rider, &want)
+// codes is a table of them, whose rows are found by a key.
+type codes struct {
+	table, key string
+	tries      int
+	address    string // "" where tries are not counted by address
+}
+
+// held is a code that a proof was checked against.
+type held struct {
+	rider swap.RiderID // "": nobody's
+	hash  []byte
+}
+
+// use tries the code of a key, and says what it found.
+func (c codes) use(ctx context.Context, tx pgx.Tx, of any, codeHash, tokenHash []byte, t *tried) (held, error) {
+	var h held
+	err := tx.QueryRow(ctx, `UPDATE `+c.table+` c SET tries = tries + 1
+		WHERE `+c.key+` = $1 AND used_at IS NULL AND tries < $2 AND expires_at > clock_timestamp()
+			AND ($3 = '' OR (SELECT count(*) FROM binding_try t WHERE t.code = c.code_hash AND t.address = $3) < $4)
+		RETURNING coalesce(rider_id::text, ''), code_hash`, of, c.tries, c.address, binding.Tries).Scan(&h.rider, &h.hash)
 	if errors.Is(err, pgx.ErrNoRows) {
-		err = tx.QueryRow(ctx, `SELECT c.rider_id::text FROM `+table+` c JOIN session s ON s.token_hash = c.used_by
-			WHERE c.`+key+` = $1 AND c.code_hash = $2 AND c.used_by = $3 AND c.expires_at > clock_timestamp()`, of, codeHash, tokenHash).Scan(&rider)
+		err = tx.QueryRow(ctx, `SELECT c.rider_id::text FROM `+c.table+` c JOIN session s ON s.token_hash = c.used_by
+			WHERE c.`+c.key+` = $1 AND c.code_hash = $2 AND c.used_by = $3 AND c.expires_at > clock_timestamp()`, of, codeHash, tokenHash).Scan(&t.rider)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return "", false, nil
+			return held{}, nil
 		}
-		return rider, err == nil, err
+		t.again = err == nil
+		return held{}, err
 	}
-	if err != nil || !hmac.Equal(want, codeHash) {
-		return "", false, err
+	if err != nil || !hmac.Equal(h.hash, codeHash) {
+		return h, err
 	}
-	_, err = tx.Exec(ctx, `UPDATE `+table+` SET used_at = clock_timestamp(), used_by = $2 WHERE `+key+` = $1`, of, tokenHash)
-	return rider, false, err
+	t.rider = h.rider
+	_, err = tx.Exec(ctx, `UPDATE `+c.table+` SET used_at = clock_timestamp(), used_by = $2 WHERE `+c.key+` = $1`, of, tokenHash)
+	return h, err
 }
 
 // ForgetOldCodes deletes what no bound needs any longer, and sessions that have ended.

@@ -274,9 +274,9 @@ func TestPeople(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, swap.OriginStaff, credits[0].Origin)
 
-	id, err := d.store.ReportFault(ctx, staff.Fault{CabinetID: "hb-0001", Slot: 3, RiderID: alice, Kind: "door", Text: "it sticks"})
+	id, err := d.store.RiderReport(ctx, staff.Fault{CabinetID: "hb-0001", Slot: 3, RiderID: alice, Kind: "door", Text: "it sticks"})
 	require.NoError(t, err)
-	_, err = d.store.ReportFault(ctx, staff.Fault{CabinetID: "hb-9999", Kind: "door"})
+	_, err = d.store.RiderReport(ctx, staff.Fault{CabinetID: "hb-9999", RiderID: alice, Kind: "door"})
 	require.ErrorIs(t, err, postgres.ErrNotFound)
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -1,7 +1,10 @@
 package postgres_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,4 +47,34 @@ func TestReportsOfARider(t *testing.T) {
 	f.RiderID, f.Text = bob, "one more"
 	_, err = d.store.RiderReport(ctx, f)
 	require.NoError(t, err, "another rider")
+}
+
+// TestReportsOfARiderAtOnce: the end of a day holds for those that come together, at
+// all replicas, and a finger's two taps are one report then, too.
+func TestReportsOfARiderAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	d.cabinet("hb-0001")
+	replicas := []*postgres.Store{d.store, d.open()}
+	var written, many atomic.Int64
+	at(60, func(i int) {
+		_, err := replicas[i%2].RiderReport(context.Background(), staff.Fault{CabinetID: "hb-0001", RiderID: alice, Kind: "door", Text: fmt.Sprint(i)})
+		switch {
+		case err == nil:
+			written.Add(1)
+		case errors.Is(err, postgres.ErrTooManyReports):
+			many.Add(1)
+		default:
+			t.Error(err)
+		}
+	})
+	require.Equal(t, int64(20), written.Load())
+	require.Equal(t, int64(40), many.Load())
+	at(10, func(i int) {
+		_, err := replicas[i%2].RiderReport(context.Background(), staff.Fault{CabinetID: "hb-0001", RiderID: bob, Kind: "door", Text: "it sticks"})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	require.Equal(t, int64(1), query[int64](d, `SELECT count(*) FROM fault_report WHERE text = 'it sticks'`))
 }

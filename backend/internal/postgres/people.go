@@ -12,7 +12,6 @@ import (
 	"batteryswap/backend/internal/binding"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
-	"batteryswap/protocol"
 )
 
 // NewBindingCode makes the one-time code by which a rider binds a phone. An
@@ -56,27 +55,6 @@ func (s *Store) Faults(ctx context.Context) ([]staff.Fault, error) {
 		return nil, fmt.Errorf("list fault reports: %w", err)
 	}
 	return out, nil
-}
-
-// ReportFault writes down what a rider reports.
-func (s *Store) ReportFault(ctx context.Context, f staff.Fault) (int64, error) {
-	if f.CabinetID.Validate() != nil || f.RiderID != "" && !isUUID(string(f.RiderID)) || f.SwapID != "" && f.SwapID.Validate() != nil {
-		return 0, fmt.Errorf("report: %w", ErrNotFound)
-	}
-	if f.Slot < 0 || f.Slot > protocol.MaxSlots {
-		return 0, staff.Mistakef("slot is %d: want 0 to %d", f.Slot, protocol.MaxSlots)
-	}
-	var id int64
-	err := s.pool.QueryRow(ctx, `INSERT INTO fault_report (cabinet_id, slot, swap_id, rider_id, kind, text)
-		SELECT cabinet_id, NULLIF($2::int, 0), NULLIF($3, '')::uuid, NULLIF($4, '')::uuid, $5, $6 FROM cabinet WHERE cabinet_id = $1 RETURNING report_id`,
-		string(f.CabinetID), f.Slot, string(f.SwapID), string(f.RiderID), f.Kind, clean(f.Text)).Scan(&id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrNotFound
-	}
-	if err != nil {
-		return 0, fmt.Errorf("report a fault: %w", err)
-	}
-	return id, nil
 }
 
 // CloseFault says what was done about a report. Whoever comes second is told.

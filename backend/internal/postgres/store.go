@@ -37,11 +37,15 @@ type Options struct {
 	// MessagesPerHour bounds the codes that are sent to all phones; 0:
 	// binding.MessagesPerHour.
 	MessagesPerHour int
+	// WrongPerHour bounds the wrong codes of all phones; 0: binding.WrongPerHour.
+	WrongPerHour int
 	// MaxConns bounds the pool; 0: 16.
 	MaxConns int32
 }
 
 func (o Options) messagesPerHour() int { return cmp.Or(o.MessagesPerHour, binding.MessagesPerHour) }
+
+func (o Options) wrongPerHour() int { return cmp.Or(o.WrongPerHour, binding.WrongPerHour) }
 
 // Store is the books in a database. It is safe for concurrent use.
 type Store struct {

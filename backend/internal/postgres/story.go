@@ -183,7 +183,7 @@ func (s *Store) RiderDetail(ctx context.Context, id swap.RiderID) (staff.RiderDe
 	var until *time.Time
 	err = s.pool.QueryRow(ctx, `SELECT ARRAY(SELECT battery_serial FROM battery WHERE rider_id = $1 AND holder = 'rider' ORDER BY 1),
 		(SELECT expires_at FROM binding_code WHERE rider_id = $1 AND used_at IS NULL AND tries < $2 AND expires_at > now()),
-		(SELECT count(*) FROM session WHERE rider_id = $1 AND expires_at > now())`, string(id), binding.Tries).Scan(&d.Batteries, &until, &d.Devices)
+		(SELECT count(*) FROM session WHERE rider_id = $1 AND expires_at > now())`, string(id), binding.StaffTries).Scan(&d.Batteries, &until, &d.Devices)
 	if err != nil {
 		return d, fmt.Errorf("rider %s: %w", id, err)
 	}

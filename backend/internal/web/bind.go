@@ -28,14 +28,14 @@ const (
 // bindView is what the page of binding needs.
 type bindView struct {
 	Step    string
-	Who     string // as it was typed: a phone, or a membership number
-	Masked  string // the phone, as it is shown
-	Key     string // of the session that the form makes
-	Version string // of the privacy notice
-	Agreed  bool   // it was accepted on the page before
-	Sends   bool   // codes are sent to phones here
-	Error   string // key of a text
-	Wait    int    // s, until the next code
+	Who     string        // as it was typed: a phone, or a membership number
+	Masked  string        // the phone, as it is shown
+	Key     string        // of the session that the form makes
+	Version string        // of the privacy notice
+	Agreed  bool          // it was accepted on the page before
+	Sends   bool          // codes are sent to phones here
+	Error   string        // key of a text
+	Wait    time.Duration // until a bound is over, for the text
 	// Development: everybody may sign in with one code.
 	Development bool
 	Closed      bool
@@ -170,16 +170,27 @@ func (w *Web) postBindCode(rw http.ResponseWriter, r *http.Request) {
 	var many *binding.TooMany
 	switch {
 	case errors.As(err, &many): // a code may be there already: it can be typed
-		v.Error, v.Wait = "bind.wait", inSeconds(many.Wait)
-		w.pageSignIn(rw, r, http.StatusTooManyRequests, page{Bind: v})
+		w.pageSignIn(rw, r, http.StatusTooManyRequests, page{Bind: v.bounded(many, false)})
 	case errors.Is(err, binding.ErrNotSent):
 		w.pageSignIn(rw, r, http.StatusForbidden, page{Bind: bindView{Step: bindStaff, Who: v.Who}})
 	case err != nil:
 		w.pageFailed(rw, r, cabinetOf(r), err)
 	default:
-		v.Wait = inSeconds(binding.CodePause)
 		w.pageSignIn(rw, r, http.StatusOK, page{Bind: v})
 	}
+}
+
+// bounded is what somebody is told who came upon a bound; handed: with a code that
+// staff had handed out.
+func (v bindView) bounded(many *binding.TooMany, handed bool) bindView {
+	v.Error, v.Wait = "bind.wait."+string(many.Bound), many.Wait
+	switch {
+	case many.Bound == binding.OfTrying && handed:
+		v.Error = "bind.wait.handed"
+	case many.Bound == binding.OfGuessing: // only such a code works now
+		v.Step = bindStaff
+	}
+	return v
 }
 
 func inSeconds(d time.Duration) int { return max(1, int((d+time.Second-1)/time.Second)) }
@@ -202,8 +213,7 @@ func (w *Web) postBind(rw http.ResponseWriter, r *http.Request) {
 	var many *binding.TooMany
 	switch {
 	case errors.As(err, &many):
-		v.Error, v.Wait = "bind.wait", inSeconds(many.Wait)
-		w.pageSignIn(rw, r, http.StatusTooManyRequests, page{Bind: v})
+		w.pageSignIn(rw, r, http.StatusTooManyRequests, page{Bind: v.bounded(many, proof.Handed())})
 	case errors.Is(err, binding.ErrWrong):
 		v.Error = "bind.wrong"
 		w.pageSignIn(rw, r, http.StatusForbidden, page{Bind: v})
@@ -221,13 +231,13 @@ func (w *Web) postBind(rw http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// proofOf reads who somebody says to be: what is no phone is a membership number.
+// proofOf reads who somebody says to be: a membership number, and a phone if it could
+// be one. Unions that number their members with eleven digits have numbers that
+// look like phones.
 func proofOf(who, code, address string) binding.Proof {
-	p := binding.Proof{Code: code, Address: address}
+	p := binding.Proof{MembershipNo: strings.TrimSpace(who), Code: code, Address: address}
 	if n, err := numbers.Parse(who); err == nil {
 		p.Phone = n
-	} else {
-		p.MembershipNo = strings.TrimSpace(who)
 	}
 	return p
 }

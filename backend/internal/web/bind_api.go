@@ -81,7 +81,7 @@ func bindingProblem(err error) error {
 	var many *binding.TooMany
 	switch {
 	case errors.As(err, &many):
-		p := problem(http.StatusTooManyRequests, "too-many-tries", "Too many tries", "wait as long as Retry-After says")
+		p := problem(http.StatusTooManyRequests, "too-many-tries", "Too many tries", tooManyDetail(many.Bound))
 		p.wait = inSeconds(many.Wait)
 		return p
 	case errors.Is(err, binding.ErrWrong):
@@ -90,6 +90,17 @@ func bindingProblem(err error) error {
 		return problemNotSent()
 	}
 	return asProblem(err)
+}
+
+// tooManyDetail says which bound it is, and what is possible meanwhile.
+func tooManyDetail(b binding.Bound) string {
+	what := map[binding.Bound]string{
+		binding.OfAsking:   "codes for this phone or from this address; one that came before still works",
+		binding.OfTrying:   "wrong codes from this address; from another one it can be tried at once",
+		binding.OfMessages: "codes to all phones; one that came before still works",
+		binding.OfGuessing: "wrong codes of all phones: none works now; one that staff hand out does",
+	}[b]
+	return "too many " + what + ". Wait as long as Retry-After says"
 }
 
 type createSessionInput struct {
@@ -159,8 +170,14 @@ func (w *Web) bindByAPI(ctx context.Context, in *createSessionInput) (session, e
 	if who == "" {
 		who = in.Body.MembershipNo
 	}
+	proof := proofOf(who, in.Body.Code, in.address)
+	if in.Body.Phone == "" {
+		proof.Phone = "" // it is said to be none
+	} else if proof.Phone != "" {
+		proof.MembershipNo = ""
+	}
 	s := w.newToken("api "+key, who)
-	_, err := w.bind(ctx, proofOf(who, in.Body.Code, in.address),
+	_, err := w.bind(ctx, proof,
 		binding.Session{TokenHash: hashToken(s.token), Browser: binding.BrowserOf(in.userAgent), Privacy: privacyVersion})
 	if err != nil {
 		return session{}, bindingProblem(err)

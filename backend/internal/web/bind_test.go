@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"html/template"
 	"net/http"
 	"regexp"
 	"strings"
@@ -136,15 +137,17 @@ func TestTooManyOnThePage(t *testing.T) {
 	s, f := bindingSite(t)
 	p := newPhone(t, s)
 	p.open("/c/hb-0001?lang=en")
-	f.fail(&binding.TooMany{Wait: 41500 * time.Millisecond})
+	f.fail(&binding.TooMany{Wait: 41500 * time.Millisecond, Bound: binding.OfAsking})
 	p.submit("/bind/code", "who", string(phoneA), "privacy", privacyVersion)
 	require.Equal(t, 429, p.status)
-	require.Contains(t, p.html, "try again in 42 s")
+	require.Contains(t, p.html, "wait 45 seconds")
+	require.Contains(t, p.html, "still works")
 	require.Contains(t, p.html, `name="code"`, "a code that came before can be typed")
+	require.Contains(t, p.html, `href="/c/hb-0001/bind"`, "and one from the station")
 	f.fail(nil)
 	p.submit("/bind", "code", "123456")
 	require.Equal(t, "/c/hb-0001", p.at)
-	f.fail(&binding.TooMany{Wait: time.Hour})
+	f.fail(&binding.TooMany{Wait: time.Hour, Bound: binding.OfAsking})
 	resp, body := s.ask(t, "POST", "/api/v1/codes", "", `{"phone":"15400000001"}`)
 	require.Equal(t, 429, resp.StatusCode)
 	require.Equal(t, "3600", resp.Header.Get("Retry-After"))
@@ -156,6 +159,80 @@ func TestTooManyOnThePage(t *testing.T) {
 	q.submit("/bind/code", "who", string(phoneA), "privacy", privacyVersion)
 	require.Equal(t, 503, q.status)
 	require.Contains(t, q.html, "try again soon")
+}
+
+// TestEveryBoundHasItsText: it says for how long in words, promises of codes that are
+// there already only what is true, and names the code from the station.
+func TestEveryBoundHasItsText(t *testing.T) {
+	says := map[binding.Bound]map[string]string{ // of a code that came before
+		binding.OfAsking: {"zh": "仍可使用", "en": "still works"}, binding.OfMessages: {"zh": "仍可使用", "en": "still works"},
+		binding.OfTrying: {}, binding.OfGuessing: {},
+	}
+	station := map[string]string{"zh": "换电站给的绑定码现在", "en": "a binding code from the station works"}
+	for _, lang := range languages {
+		for _, b := range binding.Bounds() {
+			s, f := bindingSite(t)
+			words, err := loadTexts(lang)
+			require.NoError(t, err)
+			p := newPhone(t, s)
+			p.open("/c/hb-0001?lang=" + lang)
+			p.submit("/bind/code", "who", string(phoneA), "privacy", privacyVersion)
+			f.fail(&binding.TooMany{Wait: 50*time.Minute + time.Second, Bound: b})
+			if b == binding.OfTrying || b == binding.OfGuessing {
+				p.submit("/bind", "code", "654321")
+			} else {
+				p.submit("/bind/code", "who", string(phoneA))
+			}
+			require.Equal(t, 429, p.status)
+			text := words.wait("bind.wait."+string(b), 50*time.Minute+time.Second)
+			require.Contains(t, p.html, template.HTMLEscapeString(text), "%s %s", lang, b)
+			require.Contains(t, text, map[string]string{"zh": "51 分钟", "en": "51 minutes"}[lang])
+			require.Contains(t, text, station[lang])
+			for _, promise := range []string{"仍可使用", "still works"} {
+				require.Equal(t, says[b][lang] == promise, strings.Contains(text, promise), "%s %s", lang, b)
+			}
+			require.Contains(t, p.html, "/c/hb-0001/bind\"", "where it is typed")
+			p.open("/c/hb-0001/bind?lang=" + lang)
+			p.submit("/bind", "who", memberA, "code", "00000000", "privacy", privacyVersion)
+			require.Equal(t, 429, p.status)
+			if b == binding.OfTrying {
+				require.Contains(t, p.html, template.HTMLEscapeString(words.wait("bind.wait.handed", 50*time.Minute+time.Second)))
+			}
+		}
+	}
+}
+
+// TestSpansInWords: nobody counts in thousands of seconds.
+func TestSpansInWords(t *testing.T) {
+	en, err := loadTexts("en")
+	require.NoError(t, err)
+	zh, err := loadTexts("zh")
+	require.NoError(t, err)
+	for d, want := range map[time.Duration][2]string{
+		time.Millisecond: {"5 seconds", "5 秒"}, 41 * time.Second: {"45 seconds", "45 秒"}, time.Minute: {"60 seconds", "60 秒"},
+		2 * time.Minute: {"120 seconds", "120 秒"}, 121 * time.Second: {"3 minutes", "3 分钟"}, time.Hour: {"60 minutes", "60 分钟"},
+		2 * time.Hour: {"120 minutes", "120 分钟"}, 2*time.Hour + time.Second: {"3 hours", "3 小时"}, 23*time.Hour + time.Minute: {"24 hours", "24 小时"},
+	} {
+		require.Equal(t, want, [2]string{en.lasts(d), zh.lasts(d)}, "%s", d)
+	}
+}
+
+// TestANumberCouldBeEither a phone or a membership: what is typed into one field is
+// looked for as both, what a machine says it is only as that.
+func TestANumberCouldBeEither(t *testing.T) {
+	s, f := bindingSite(t)
+	p := newPhone(t, s)
+	p.open("/c/hb-0001/bind")
+	p.submit("/bind", "who", " 154-0000 0001", "code", "00000000", "privacy", privacyVersion)
+	require.Equal(t, binding.Proof{Phone: phoneA, MembershipNo: "154-0000 0001", Code: "00000000", Address: "127.0.0.1"}, f.proofs[0])
+	p.submit("/bind", "who", "HZ-0002", "code", "00000000", "privacy", privacyVersion)
+	require.Equal(t, binding.Proof{MembershipNo: "HZ-0002", Code: "00000000", Address: "127.0.0.1"}, f.proofs[1])
+	for i, said := range []string{`"phone":"+86 154 0000 0001"`, `"membership_no":"15400000001"`} {
+		s.ask(t, "POST", "/api/v1/sessions", "", `{`+said+`,"code":"00000000","privacy_version":"`+privacyVersion+`"}`)
+		require.Equal(t, []binding.Proof{
+			{Phone: phoneA, Code: "00000000", Address: "127.0.0.1"}, {MembershipNo: "15400000001", Code: "00000000", Address: "127.0.0.1"},
+		}[i], f.proofs[2+i])
+	}
 }
 
 // TestUnknownPhoneLooksLikeAnyOther (T13): not a byte of the answers tells whether

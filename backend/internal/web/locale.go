@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 )
 
 //go:embed locales
@@ -55,6 +56,23 @@ func (t texts) number(key, place string, n any) string {
 func (t texts) words(key string, pairs ...string) string {
 	return strings.NewReplacer(pairs...).Replace(t.text(key))
 }
+
+// lasts says how long something lasts, rounded up: seconds to two minutes, minutes to
+// two hours, so that there is never one of them.
+func (t texts) lasts(d time.Duration) string {
+	key, unit := "span.hours", time.Hour
+	switch {
+	case d <= 2*time.Minute:
+		const step = 5 * time.Second
+		return t.number("span.seconds", "{n}", 5*max(1, int64((d+step-1)/step)))
+	case d <= 2*time.Hour:
+		key, unit = "span.minutes", time.Minute
+	}
+	return t.number(key, "{n}", int64((d+unit-1)/unit))
+}
+
+// wait is the text of a key with how long something lasts.
+func (t texts) wait(key string, d time.Duration) string { return t.words(key, "{wait}", t.lasts(d)) }
 
 const languageCookie = "lang"
 

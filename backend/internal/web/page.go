@@ -53,7 +53,7 @@ func loadPages() (*pages, error) {
 			return nil, err
 		}
 		p.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
-			"t": t.text, "tn": t.number, "seen": seen, "tail": tail,
+			"t": t.text, "tn": t.number, "wait": t.wait, "seen": seen, "tail": tail,
 			"style": func() template.CSS { return template.CSS(style) },
 		}).ParseFS(pageFiles, "templates/*.html")
 		if err != nil {
@@ -241,7 +241,7 @@ func (w *Web) render(rw http.ResponseWriter, r *http.Request, status int, name s
 	}
 	switch {
 	case p.Bind.Wait > 0 && status == http.StatusTooManyRequests:
-		h.Set("Retry-After", strconv.Itoa(p.Bind.Wait))
+		h.Set("Retry-After", strconv.Itoa(inSeconds(p.Bind.Wait)))
 	case status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests:
 		h.Set("Retry-After", retryAfter)
 	}
