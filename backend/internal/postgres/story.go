@@ -187,7 +187,7 @@ func (s *Store) RiderDetail(ctx context.Context, id swap.RiderID) (staff.RiderDe
 	if err != nil {
 		return d, fmt.Errorf("rider %s: %w", id, err)
 	}
-	d.CodeUntil = until
+	d.CodeUntil, d.BatteryCount = until, len(d.Batteries)
 	if d.Credits, err = s.StaffCredits(ctx, id); err != nil {
 		return d, err
 	}

@@ -245,23 +245,24 @@ type Rider struct {
 
 // Credit is a battery that the fleet owes, and why.
 type Credit struct {
-	CreditID string           `json:"credit_id"`
+	CreditID string           `json:"credit_id,omitempty" doc:"Of one from a swap, the swap's"`
 	RiderID  swap.RiderID     `json:"rider_id"`
 	Origin   swap.Origin      `json:"origin" enum:"swap,staff,review"`
 	State    swap.CreditState `json:"state"`
 	SwapID   protocol.SwapID  `json:"swap_id,omitempty" doc:"That reserved or spent it"`
 	From     protocol.SwapID  `json:"from_swap_id,omitempty" doc:"That left it owed"`
-	OpenedAt time.Time        `json:"opened_at"`
+	OpenedAt time.Time        `json:"opened_at" doc:"The day alone, for who may not see single riders"`
 }
 
 // RiderDetail is a rider with what explains what happens to them.
 type RiderDetail struct {
 	Rider
-	Batteries []protocol.BatterySerial `json:"batteries"`
-	Credits   []Credit                 `json:"credits"`
-	Scans     []Scan                   `json:"scans" doc:"The newest first"`
-	CodeUntil *time.Time               `json:"code_until,omitempty" doc:"A binding code is out"`
-	Devices   int                      `json:"devices" doc:"Phones that speak for the rider"`
+	Batteries    []protocol.BatterySerial `json:"batteries,omitempty" doc:"Only for who may see single riders"`
+	BatteryCount int                      `json:"battery_count" doc:"How many the rider has"`
+	Credits      []Credit                 `json:"credits"`
+	Scans        []Scan                   `json:"scans" doc:"The newest first"`
+	CodeUntil    *time.Time               `json:"code_until,omitempty" doc:"A binding code is out"`
+	Devices      int                      `json:"devices" doc:"Phones that speak for the rider"`
 }
 
 // Fault is what a rider reported.

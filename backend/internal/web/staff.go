@@ -2,7 +2,6 @@ package web
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"batteryswap/backend/internal/roll"
@@ -109,47 +108,3 @@ var (
 	riderWork = []staff.Role{staff.Union, staff.Admin}
 	riderView = []staff.Role{staff.Operator, staff.Union, staff.Admin}
 )
-
-// seesPersons reports whether somebody may see how often a single rider swaps:
-// whoever keeps the fleet going has to. The union's staff see no figure of one
-// rider, nor of a small group by adding single ones up, without that role of its own.
-func seesPersons(a staff.Actor) bool { return a.Has(staff.Operator, staff.Admin, staff.Personal) }
-
-// impersonal takes from a rider what seesPersons does not hold for. Why somebody
-// was refused is left: that is what the union is asked about.
-func impersonal(a staff.Actor, d staff.RiderDetail) staff.RiderDetail {
-	if seesPersons(a) {
-		return d
-	}
-	d.Counted = 0
-	d.Scans = slices.DeleteFunc(d.Scans, func(s staff.Scan) bool { return s.Reason == "" })
-	return d
-}
-
-// swapsOf lists swaps as somebody may see them.
-func (w *Web) swapsOf(ctx context.Context, cabinet protocol.CabinetID, rider swap.RiderID, below protocol.SwapID) ([]staff.SwapRow, error) {
-	persons := seesPersons(staff.Who(ctx))
-	if rider != "" && !persons {
-		return nil, &staff.Refusal{Code: staff.NotPersonal}
-	}
-	rows, err := w.o.Staff.SwapRows(ctx, cabinet, rider, below)
-	for i := range rows {
-		if !persons {
-			rows[i].RiderID = ""
-		}
-	}
-	return rows, err
-}
-
-// storyOf is what happened in a swap, as somebody may see it.
-func (w *Web) storyOf(ctx context.Context, id protocol.SwapID) (staff.Story, error) {
-	st, err := w.o.Staff.Story(ctx, id)
-	if seesPersons(staff.Who(ctx)) {
-		return st, err
-	}
-	st.RiderID = ""
-	for i := range st.Events {
-		st.Events[i].RiderID = ""
-	}
-	return st, err
-}

@@ -101,7 +101,7 @@ func (w *Web) apiFleet(ctx context.Context, _ *struct{}) (*bodyOf[listOf[staff.C
 }
 
 func (w *Web) apiCabinet(ctx context.Context, in *cabinetInput) (*bodyOf[staff.CabinetDetail], error) {
-	return bodied(w.o.Staff.CabinetDetail(ctx, protocol.CabinetID(in.CabinetID)))
+	return bodied(w.cabinetFor(ctx, protocol.CabinetID(in.CabinetID)))
 }
 
 type serviceBody struct {
@@ -158,7 +158,7 @@ type listBatteriesInput struct {
 }
 
 func (w *Web) apiBatteries(ctx context.Context, in *listBatteriesInput) (*bodyOf[listOf[staff.Battery]], error) {
-	rows, err := w.o.Staff.Batteries(ctx, in.Find, in.Mark)
+	rows, err := w.batteriesOf(ctx, in.Find, in.Mark)
 	return listed(rows, "", err)
 }
 
@@ -167,7 +167,7 @@ type batteryInput struct {
 }
 
 func (w *Web) apiBattery(ctx context.Context, in *batteryInput) (*bodyOf[staff.BatteryDetail], error) {
-	return bodied(w.o.Staff.BatteryDetail(ctx, protocol.BatterySerial(in.Serial)))
+	return bodied(w.batteryOf(ctx, protocol.BatterySerial(in.Serial)))
 }
 
 type markInput struct {
@@ -193,12 +193,12 @@ func (w *Web) apiRiderDetail(ctx context.Context, in *riderInput) (*bodyOf[staff
 }
 
 func (w *Web) apiCredits(ctx context.Context, _ *struct{}) (*bodyOf[listOf[staff.Credit]], error) {
-	rows, err := w.o.Staff.StaffCredits(ctx, "")
+	rows, err := w.creditsOf(ctx)
 	return listed(rows, "", err)
 }
 
 func (w *Web) apiFaults(ctx context.Context, _ *struct{}) (*bodyOf[listOf[staff.Fault]], error) {
-	rows, err := w.o.Staff.Faults(ctx)
+	rows, err := w.faultsOf(ctx)
 	return listed(rows, "", err)
 }
 

@@ -95,16 +95,16 @@ func (w *Web) pageBatteries(rw http.ResponseWriter, r *http.Request) {
 		CanImport  bool
 	}{Find: strings.TrimSpace(q.Get("find")), Mark: q.Get("mark"), CanImport: staffSession(r).Has(deciders...)}
 	var err error
-	p.Rows, err = w.o.Staff.Batteries(r.Context(), p.Find, p.Mark)
+	p.Rows, err = w.batteriesOf(r.Context(), p.Find, p.Mark)
 	answer(w, rw, r, "batteries", p, err)
 }
 
 func (w *Web) pageBattery(rw http.ResponseWriter, r *http.Request) {
-	d, err := w.o.Staff.BatteryDetail(r.Context(), serialOf(r))
+	d, err := w.batteryOf(r.Context(), serialOf(r))
 	answer(w, rw, r, "battery", struct {
 		staff.BatteryDetail
 		SeesRiders bool
-	}{d, staffSession(r).Has(riderView...)}, err)
+	}{d, seesPersons(staffSession(r).Actor)}, err)
 }
 
 func serialOf(r *http.Request) protocol.BatterySerial {

@@ -159,7 +159,7 @@ type staffCabinetPage struct {
 }
 
 func (w *Web) pageStaffCabinet(rw http.ResponseWriter, r *http.Request) {
-	d, err := w.o.Staff.CabinetDetail(r.Context(), cabinetOf(r))
+	d, err := w.cabinetFor(r.Context(), cabinetOf(r))
 	for i := range d.Records {
 		d.Records[i].CabinetID = "" // the page's own
 	}
@@ -218,8 +218,8 @@ func (w *Web) pageSwaps(rw http.ResponseWriter, r *http.Request) {
 		Rows                   []staff.SwapRow
 		Cabinet, Rider, Find   string
 		Next                   protocol.SwapID
-		SeesRiders, SeesReview bool
-	}{Cabinet: q.Get("cabinet_id"), Rider: q.Get("rider_id"), Find: strings.TrimSpace(q.Get("find")), SeesRiders: seesPersons(staffSession(r).Actor)}
+		SeesRiders, SeesSerial bool
+	}{Cabinet: q.Get("cabinet_id"), Rider: q.Get("rider_id"), Find: strings.TrimSpace(q.Get("find")), SeesRiders: seesPersons(staffSession(r).Actor), SeesSerial: seesBatteries(staffSession(r).Actor)}
 	if id := protocol.SwapID(strings.ToLower(p.Find)); id.Validate() == nil {
 		http.Redirect(rw, r, "/staff/swaps/"+string(id), http.StatusSeeOther)
 		return
@@ -243,8 +243,8 @@ func (w *Web) pageStory(rw http.ResponseWriter, r *http.Request) {
 	s := staffSession(r)
 	answer(w, rw, r, "swap", struct {
 		staff.Story
-		SeesRiders, Decides bool
-	}{st, seesPersons(s.Actor), s.Has(deciders...)}, err)
+		SeesRiders, SeesSerial, Decides bool
+	}{st, seesPersons(s.Actor), seesBatteries(s.Actor), s.Has(deciders...)}, err)
 }
 
 func (w *Web) postMoveToReview(rw http.ResponseWriter, r *http.Request) {

@@ -33,6 +33,15 @@ type staffRiderPage struct {
 	Until             time.Time
 }
 
+// creditList are credits; whose they are, or which swap they come from.
+type creditList struct {
+	Rows    []staff.Credit
+	Persons bool
+}
+
+// CreditList are the rider's credits.
+func (p staffRiderPage) CreditList() creditList { return creditList{p.Credits, p.Persons} }
+
 func (w *Web) pageRider(rw http.ResponseWriter, r *http.Request) {
 	w.riderWith(rw, r, staffRiderPage{})
 }
@@ -75,12 +84,12 @@ func (w *Web) postCredit(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) pageCredits(rw http.ResponseWriter, r *http.Request) {
-	rows, err := w.o.Staff.StaffCredits(r.Context(), "")
-	answer(w, rw, r, "credits", rows, err)
+	rows, err := w.creditsOf(r.Context())
+	answer(w, rw, r, "credits", creditList{rows, seesPersons(staffSession(r).Actor)}, err)
 }
 
 func (w *Web) pageFaults(rw http.ResponseWriter, r *http.Request) {
-	rows, err := w.o.Staff.Faults(r.Context())
+	rows, err := w.faultsOf(r.Context())
 	answer(w, rw, r, "faults", struct {
 		Rows       []staff.Fault
 		SeesRiders bool
