@@ -34,7 +34,7 @@ func TestT22FromARiderToNoSwap(t *testing.T) {
 	_, _, no, err = o.store.Request(t.Context(), swap.Scan{RiderID: id, CabinetID: "hb-0001", IdempotencyKey: "k2"})
 	require.NoError(t, err)
 	require.NotNil(t, no)
-	_, err = o.store.ReportFault(t.Context(), staff.Fault{CabinetID: "hb-0001", Slot: 3, RiderID: id, SwapID: v.SwapID, Kind: "door", Text: "it sticks"})
+	_, err = o.store.RiderReport(t.Context(), staff.Fault{CabinetID: "hb-0001", Slot: 3, RiderID: id, SwapID: v.SwapID, Kind: "door", Text: "it sticks"})
 	require.NoError(t, err)
 	for _, sql := range []string{
 		`UPDATE swap SET deposited = 'WAS-Z', taken = 'OWN-Z' WHERE swap_id = $1`,
