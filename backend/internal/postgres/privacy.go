@@ -69,6 +69,8 @@ const sqlRiderData = `SELECT jsonb_build_object(
 	'credits', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY opened_at), '[]') FROM credit x WHERE rider_id = $1),
 	'batteries', (SELECT coalesce(jsonb_agg(battery_serial ORDER BY 1), '[]') FROM battery WHERE rider_id = $1),
 	'reviews', (SELECT coalesce(jsonb_agg(to_jsonb(x) - '{epoch,inventory}'::text[] ORDER BY review_id), '[]') FROM review x WHERE rider_id = $1),
+	'counted_as', (SELECT coalesce(jsonb_agg(to_jsonb(x) - '{digest,counted_rider_id}'::text[] ORDER BY counted_rider_id), '[]') FROM counted_rider x WHERE rider_id = $1),
+	'roll_rows', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY import_id, row_no), '[]') FROM roll_fate x WHERE rider_id = $1),
 	'fault_reports', (SELECT coalesce(jsonb_agg(to_jsonb(x) ORDER BY report_id), '[]') FROM fault_report x WHERE rider_id = $1))`
 
 // RiderData is all that is kept about a rider, as JSON, for the person who asked

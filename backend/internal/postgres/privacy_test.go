@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/backend/internal/postgres"
@@ -47,7 +48,7 @@ func TestARiderIsForgotten(t *testing.T) {
 	var data map[string]json.RawMessage
 	require.NoError(t, json.Unmarshal(raw, &data))
 	require.JSONEq(t, `"13800001234"`, string(data["phone"]))
-	for _, part := range []string{"rider", "sessions", "scans", "swaps", "ledger", "day_counts", "batteries"} {
+	for _, part := range []string{"rider", "sessions", "scans", "swaps", "ledger", "day_counts", "batteries", "counted_as", "roll_rows"} {
 		require.Greater(t, len(data[part]), 2, part)
 	}
 	require.NotContains(t, string(raw), "token_hash")
@@ -75,6 +76,33 @@ func TestARiderIsForgotten(t *testing.T) {
 	require.Equal(t, []string{"rider.forget", "rider.data", "rider.reveal"}, acts)
 	require.NotEqual(t, id, d.member("Z-1", "13800001234", ""), "who comes back is somebody new")
 	d.honest()
+}
+
+// TestRiderDataIsAll: whatever table names a rider is in what a rider is given, but for
+// codes, which are secrets of a day.
+func TestRiderDataIsAll(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	raw, err := d.store.RiderData(d.as("li"), alice, "asked for it in writing")
+	require.NoError(t, err)
+	var data map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal(raw, &data))
+	part := map[string]string{
+		"rider": "rider", "session": "sessions", "privacy_acceptance": "privacy_acceptances", "scan": "scans", "swap": "swaps", "ledger": "ledger",
+		"day_count": "day_counts", "credit": "credits", "battery": "batteries", "review": "reviews", "fault_report": "fault_reports",
+		"counted_rider": "counted_as", "roll_fate": "roll_rows",
+	}
+	rows, err := d.direct().Query(t.Context(), `SELECT c.table_name FROM information_schema.columns c JOIN information_schema.tables t USING (table_schema, table_name)
+		WHERE c.column_name = 'rider_id' AND c.table_schema = current_schema() AND t.table_type = 'BASE TABLE'`)
+	require.NoError(t, err)
+	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Greater(t, len(tables), len(part))
+	for _, table := range tables {
+		if table != "binding_code" && table != "phone_code" {
+			require.Contains(t, data, part[table], table)
+		}
+	}
 }
 
 // TestRetention: 13 months after the membership ended the person goes by itself.

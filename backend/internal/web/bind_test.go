@@ -371,7 +371,19 @@ func TestPrivacyVersion(t *testing.T) {
 			require.NotEmpty(t, words["device."+app], app)
 		}
 	}
-	require.Equal(t, "2026-12-01 6d2473c1ddeb6c1a", privacyVersion+" "+hex.EncodeToString(h.Sum(nil)[:8]), "the text of the privacy notice changed: give it today as its version")
+	// All that postgres' RiderData gives is told, in both languages.
+	for lang, all := range map[string][]string{
+		"zh": {"姓名", "手机号", "会员编号", "会员起止日期", "扫码", "换电的时间", "仓位", "欠您的电池", "换电次数", "人工核实", "故障", "您写的话", "应用和系统", "网络地址", "工作人员查看"},
+		"en": {"name", "phone number", "membership number", "days of the membership", "Of each scan", "Of each swap", "slot", "owed to you", "how often you swapped", "a person had to decide",
+			"Faults that you report", "what you wrote", "which app and system", "network address", "When staff look"},
+	} {
+		words, err := loadTexts(lang)
+		require.NoError(t, err)
+		for _, said := range all {
+			require.Contains(t, words["privacy.what.text"], said)
+		}
+	}
+	require.Equal(t, "2026-12-01.2 3438392bccfcb035", privacyVersion+" "+hex.EncodeToString(h.Sum(nil)[:8]), "the text of the privacy notice changed: give it today as its version")
 	s, _ := bindingSite(t)
 	_, html := s.ask(t, "GET", "/privacy?from=hb-0001&lang=en", "", "")
 	require.Contains(t, html, "13 months after the membership ends")
