@@ -25,16 +25,19 @@ type console struct {
 }
 
 // OrderMaintenance writes an order down, asks the cabinet, and waits a little for
-// what becomes of it. What it gives is how the order stands then.
-func (c console) OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int) (staff.Order, error) {
+// what becomes of it. What it gives is how the order stands then; the same order
+// again is that of before.
+func (c console) OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int, key string) (staff.Order, error) {
 	if !c.f.link.CanPublish() {
 		return staff.Order{}, &staff.Refusal{Code: staff.CabinetSilent, Detail: string(id)}
 	}
-	o, m, err := c.Store.OrderMaintenance(ctx, id, what, slot)
+	o, m, err := c.Store.OrderMaintenance(ctx, id, what, slot, key)
 	if err != nil {
 		return o, err
 	}
-	c.f.link.Publish(id, m) // what is lost is not answered
+	if o.State == swap.OrderRequested {
+		c.f.link.Publish(id, m) // what is lost is not answered; asked twice, it answers the same
+	}
 	within, cancel := context.WithTimeout(ctx, orderWaits)
 	defer cancel()
 	for o.State != swap.OrderDone && o.State != swap.OrderRefused && within.Err() == nil {

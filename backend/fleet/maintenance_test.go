@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"testing"
 	"time"
 
@@ -77,10 +78,18 @@ func TestMaintenanceByPageAndAPI(t *testing.T) {
 		a.write(protocol.Maintenance{MaintenanceID: g.OrderID, OrderID: g.OrderID, What: g.What})
 		a.ship()
 	}()
+	begin.Set("key", "of-this-page")
 	status, body = page("maintenance", 0, begin)
 	<-carried
 	require.Equal(t, http.StatusSeeOther, status)
 	require.Contains(t, body, "done=maintenance_begin")
+	status, body = page("maintenance", 0, begin)
+	require.Equal(t, http.StatusSeeOther, status, "a second tap, or the form once more: %s", body)
+	require.Contains(t, body, "done=maintenance_begin")
+	_, html, _ := o.ask(http.MethodGet, "/staff/cabinets/hb-0001", nil, func(r *http.Request) { r.AddCookie(o.session("maintenance", 0)) })
+	keys := regexp.MustCompile(`name="key" value="([A-Z2-7]{26})"`).FindAllStringSubmatch(html, -1)
+	require.Len(t, keys, 2, "to open and to end; each page has its own")
+	require.NotEqual(t, keys[0][1], keys[1][1])
 	d, err := second.store.CabinetDetail(t.Context(), "hb-0001")
 	require.NoError(t, err)
 	require.Equal(t, "maintenance", d.Maintenance.By)

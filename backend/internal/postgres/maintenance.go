@@ -15,16 +15,33 @@ import (
 )
 
 // OrderMaintenance writes an order of staff down, and gives what the cabinet is
-// asked. Any replica grants what the cabinet answers.
-func (s *Store) OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int) (staff.Order, protocol.MaintenanceRequest, error) {
+// asked. Any replica grants what the cabinet answers. An order that was given before
+// (sameOrder) is that one: how it stands is its answer. key is 1 to 64 printable
+// characters, or "" for none.
+func (s *Store) OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int, key string) (staff.Order, protocol.MaintenanceRequest, error) {
 	m := protocol.MaintenanceRequest{OrderID: protocol.OrderID(newID()), What: what, Slot: slot}
 	if err := m.Validate(); err != nil {
 		return staff.Order{}, m, staff.AsMistake(err)
 	}
+	if key != "" {
+		if err := checkKey(key); err != nil {
+			return staff.Order{}, m, staff.AsMistake(err)
+		}
+	}
+	made := m.OrderID
 	err := s.acting(ctx, "order maintenance", func(tx pgx.Tx) error {
+		m.OrderID = made
+		if err := lockWords(ctx, tx, "orders of "+staff.Who(ctx).Login); err != nil {
+			return err
+		}
+		same, err := sameOrder(ctx, tx, id, m, key)
+		if err != nil || same != "" {
+			m.OrderID = same
+			return err
+		}
 		var slots int
 		var retired bool
-		err := tx.QueryRow(ctx, `SELECT slots, retired_at IS NOT NULL FROM cabinet WHERE cabinet_id = $1`, string(id)).Scan(&slots, &retired)
+		err = tx.QueryRow(ctx, `SELECT slots, retired_at IS NOT NULL FROM cabinet WHERE cabinet_id = $1`, string(id)).Scan(&slots, &retired)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return fmt.Errorf("cabinet %.24s: %w", id, ErrNotFound)
@@ -35,8 +52,8 @@ func (s *Store) OrderMaintenance(ctx context.Context, id protocol.CabinetID, wha
 		case slot > slots:
 			return &staff.Refusal{Code: staff.SlotUnknown, Detail: strconv.Itoa(slot)}
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO maintenance_order (order_id, cabinet_id, what, slot, requested_by) VALUES ($1, $2, $3, NULLIF($4, 0), $5)`,
-			string(m.OrderID), string(id), string(what), slot, staff.Who(ctx).Login); err != nil {
+		if _, err := tx.Exec(ctx, `INSERT INTO maintenance_order (order_id, cabinet_id, what, slot, requested_by, idempotency_key) VALUES ($1, $2, $3, NULLIF($4, 0), $5, NULLIF($6, ''))`,
+			string(m.OrderID), string(id), string(what), slot, staff.Who(ctx).Login, key); err != nil {
 			return err
 		}
 		detail := map[string]any{"order_id": m.OrderID}
@@ -50,6 +67,33 @@ func (s *Store) OrderMaintenance(ctx context.Context, id protocol.CabinetID, wha
 	}
 	o, err := s.MaintenanceOrder(ctx, m.OrderID)
 	return o, m, err
+}
+
+// sameOrder is the order that this one repeats, "" for none: one of the same key; one
+// of the same words by the same person that the cabinet may still carry out; or,
+// without a key, one that it has just carried out, or a maintenance that is under
+// way. Who wants a door opened once more gives a new key.
+func sameOrder(ctx context.Context, tx pgx.Tx, id protocol.CabinetID, m protocol.MaintenanceRequest, key string) (same protocol.OrderID, err error) {
+	login := staff.Who(ctx).Login
+	var matches bool
+	err = tx.QueryRow(ctx, `SELECT order_id::text, cabinet_id = $3 AND what = $4 AND coalesce(slot, 0) = $5 FROM maintenance_order
+		WHERE requested_by = $1 AND idempotency_key = NULLIF($2, '')`, login, key, string(id), string(m.What), m.Slot).Scan(&same, &matches)
+	switch {
+	case err == nil && !matches:
+		return "", staff.Mistakef("Idempotency-Key: it was used for another order: want a new one")
+	case err == nil || !errors.Is(err, pgx.ErrNoRows):
+		return same, err
+	}
+	err = tx.QueryRow(ctx, `SELECT order_id::text FROM maintenance_order WHERE requested_by = $1 AND cabinet_id = $3 AND what = $4 AND coalesce(slot, 0) = $5 AND (
+			state = 'requested' AND requested_at > clock_timestamp() - $8::interval
+			OR state = 'granted' AND requested_at > clock_timestamp() - $6::interval
+			OR $2 = '' AND state = 'done' AND (done_at > clock_timestamp() - $6::interval
+				OR what = 'begin' AND ended_at IS NULL AND done_at > clock_timestamp() - $7::interval))
+		ORDER BY requested_at DESC LIMIT 1`, login, key, string(id), string(m.What), m.Slot, staff.OrderAnswers, staff.MaintenanceWindow, swap.PreparedWithin).Scan(&same)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = nil
+	}
+	return same, err
 }
 
 const orderColumns = `SELECT order_id::text, what, coalesce(slot, 0), requested_by, requested_at, state, coalesce(reason, ''), done_at FROM maintenance_order`

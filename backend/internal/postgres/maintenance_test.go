@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/staff"
 	"batteryswap/backend/internal/swap"
 	"batteryswap/protocol"
@@ -53,7 +54,7 @@ func TestMaintenanceMovesCustody(t *testing.T) {
 	reviews := func() string {
 		return query[string](d, `SELECT coalesce(string_agg(reason, ' ' ORDER BY review_id), '') FROM review`)
 	}
-	o, m, err := d.store.OrderMaintenance(d.as("tech"), c.id, protocol.OrderBegin, 0)
+	o, m, err := d.store.OrderMaintenance(d.as("tech"), c.id, protocol.OrderBegin, 0, "")
 	require.NoError(t, err)
 	require.Equal(t, swap.OrderRequested, o.State)
 	c.maintained(m.OrderID, protocol.Change{Slot: 3, Added: "hb-0001-8"}, protocol.Change{Slot: 7, Removed: "hb-0001-7"},
@@ -132,7 +133,7 @@ func TestMaintenanceOrders(t *testing.T) {
 	replica := d.open()
 	ctx := context.Background()
 	order := func(what protocol.Order, slot int) protocol.MaintenanceRequest {
-		_, m, err := d.store.OrderMaintenance(d.as("tech"), c.id, what, slot)
+		_, m, err := d.store.OrderMaintenance(d.as("tech"), c.id, what, slot, "")
 		require.NoError(t, err)
 		return m
 	}
@@ -194,16 +195,81 @@ func TestMaintenanceOrders(t *testing.T) {
 	require.Len(t, page.Orders, 3)
 
 	for what, slot := range map[protocol.Order]int{protocol.OrderOpen: 13, "shake": 0, protocol.OrderEnd: 2} {
-		_, _, err := d.store.OrderMaintenance(d.as("tech"), c.id, what, slot)
+		_, _, err := d.store.OrderMaintenance(d.as("tech"), c.id, what, slot, "")
 		require.Error(t, err, "%s %d", what, slot)
 	}
-	_, _, err = d.store.OrderMaintenance(d.as("tech"), "hb-9999", protocol.OrderBegin, 0)
+	_, _, err = d.store.OrderMaintenance(d.as("tech"), "hb-9999", protocol.OrderBegin, 0, "")
 	require.ErrorIs(t, err, staff.ErrNotFound)
 	lines, err := d.store.AuditLines(ctx, "tech", 0, 10)
 	require.NoError(t, err)
 	require.Len(t, lines, 3, "one for each act, none for what was refused before it")
 	require.Equal(t, "maintenance.open", lines[0].Act)
 	require.Contains(t, string(lines[0].Detail), `"slot": 4`)
+}
+
+// TestAnOrderThatIsSentTwice is one: by its key for ever, else while the cabinet may
+// carry it out and shortly after. A door is opened once more by a new key only, and
+// nobody gets the order of somebody else.
+func TestAnOrderThatIsSentTwice(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	c, far := d.cabinet("hb-0001"), d.cabinet("hb-0002")
+	k := d.desk(d.store)
+	replicas := []*postgres.Store{d.store, d.open()}
+	order := func(login string, c *cabinet, what protocol.Order, slot int, key string) protocol.OrderID {
+		o, m, err := replicas[1].OrderMaintenance(d.as(login), c.id, what, slot, key)
+		require.NoError(t, err)
+		require.Equal(t, m.OrderID, o.OrderID)
+		require.Equal(t, []any{what, slot, login}, []any{o.What, o.Slot, o.By})
+		return o.OrderID
+	}
+	old := func(id protocol.OrderID, by string) {
+		require.NoError(t, d.exec(`UPDATE maintenance_order SET requested_at = requested_at - $2::interval, done_at = done_at - $2::interval WHERE order_id = $1`, string(id), by))
+	}
+	ids := make(chan protocol.OrderID, 20)
+	at(20, func(i int) {
+		_, m, err := replicas[i%2].OrderMaintenance(d.as("tech"), c.id, protocol.OrderBegin, 0, []string{"", "k1"}[i/2%2])
+		if err != nil {
+			t.Error(err)
+		}
+		ids <- m.OrderID
+	})
+	begin := <-ids
+	for range 19 {
+		require.Equal(t, begin, <-ids)
+	}
+	require.Equal(t, int64(1), query[int64](d, `SELECT count(*) FROM maintenance_order`))
+	require.NotEqual(t, begin, order("li", c, protocol.OrderBegin, 0, ""), "somebody else's")
+	require.NotEqual(t, begin, order("tech", far, protocol.OrderBegin, 0, ""), "another cabinet")
+	c.write(protocol.Maintenance{MaintenanceID: begin, OrderID: begin, What: protocol.OrderBegin})
+	k.sends(c)
+	old(begin, "5 minutes")
+	require.Equal(t, begin, order("tech", c, protocol.OrderBegin, 0, ""), "it is under way")
+
+	open := order("tech", c, protocol.OrderOpen, 4, "k2")
+	require.Equal(t, open, order("tech", c, protocol.OrderOpen, 4, "k3"), "asked for by another page while it is under way")
+	require.NotEqual(t, open, order("tech", c, protocol.OrderOpen, 5, ""), "another door")
+	c.write(protocol.Maintenance{MaintenanceID: begin, OrderID: open, What: protocol.OrderOpen, Slot: 4})
+	k.sends(c)
+	require.Equal(t, open, order("tech", c, protocol.OrderOpen, 4, "k2"))
+	require.Equal(t, open, order("tech", c, protocol.OrderOpen, 4, ""), "its answer was lost")
+	again := order("tech", c, protocol.OrderOpen, 4, "k4")
+	require.NotEqual(t, open, again, "once more, wanted so")
+	old(again, "1 minute")
+	old(open, "1 minute")
+	require.NotContains(t, []protocol.OrderID{open, again}, order("tech", c, protocol.OrderOpen, 4, ""), "a minute later it is another")
+	require.Equal(t, open, order("tech", c, protocol.OrderOpen, 4, "k2"), "the key is not")
+	_, _, err := d.store.OrderMaintenance(d.as("tech"), c.id, protocol.OrderOpen, 5, "k2")
+	require.ErrorContains(t, err, "used for another order")
+	var mistake *staff.Mistake
+	require.ErrorAs(t, err, &mistake)
+	_, _, err = d.store.OrderMaintenance(d.as("tech"), c.id, protocol.OrderOpen, 5, "é")
+	require.ErrorAs(t, err, &mistake)
+
+	c.write(protocol.Maintenance{MaintenanceID: begin, What: protocol.OrderEnd, Reason: protocol.ReasonKeyNotTurned})
+	k.sends(c)
+	old(begin, "1 minute")
+	require.NotEqual(t, begin, order("tech", c, protocol.OrderBegin, 0, ""), "it is over")
 }
 
 // TestMaintenanceEndsWithItsEpoch: of what was under way in a journal that is
@@ -213,7 +279,7 @@ func TestMaintenanceEndsWithItsEpoch(t *testing.T) {
 	d := newDeck(t)
 	c := d.cabinet("hb-0001")
 	k := d.desk(d.store)
-	_, m, err := d.store.OrderMaintenance(d.as("tech"), c.id, protocol.OrderBegin, 0)
+	_, m, err := d.store.OrderMaintenance(d.as("tech"), c.id, protocol.OrderBegin, 0, "")
 	require.NoError(t, err)
 	c.write(protocol.Maintenance{MaintenanceID: m.OrderID, OrderID: m.OrderID, What: protocol.OrderBegin})
 	k.sends(c)

@@ -69,8 +69,9 @@ type Acts interface {
 	EnrolCabinet(context.Context, staff.Enrolment) error
 	AcceptEpoch(context.Context, protocol.CabinetID) error
 	// OrderMaintenance gives an order to a cabinet, waits a little, and gives how it
-	// stands then.
-	OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int) (staff.Order, error)
+	// stands then. The same order again, by its key or while it is under way, is
+	// answered as that of before; key may be "".
+	OrderMaintenance(ctx context.Context, id protocol.CabinetID, what protocol.Order, slot int, key string) (staff.Order, error)
 	MoveCabinet(ctx context.Context, id protocol.CabinetID, station, street, reason string) error
 	RetireCabinet(context.Context, protocol.CabinetID) error
 	MarkBattery(ctx context.Context, serial protocol.BatterySerial, mark string, on bool, reason string) error
