@@ -21,26 +21,14 @@ func inert(s string) string {
 	return s
 }
 
-// kept keeps a spreadsheet from showing a text otherwise than it is written: an
-// identifier of digits without its zeros or its end, a key like 1/07 as a day.
+// kept keeps a spreadsheet from taking a text for something else: an identifier of
+// digits for a number, which loses its zeros or its end, a key like 1/07 for a day.
 // Such a text gets an apostrophe, too.
 func kept(s string) string {
-	if !plain(s) && isValue(s) {
+	if isValue(s) {
 		return "'" + s
 	}
 	return s
-}
-
-// longDigits is from when on digits are a name, and no number: spreadsheets round
-// what is longer than 15, and write what is longer than 11 with an exponent.
-const longDigits = 10
-
-// plain reports whether a text is a whole number that stays as it is written.
-func plain(s string) bool {
-	if s == "" || len(s) >= longDigits || s[0] == '0' && s != "0" {
-		return false
-	}
-	return strings.Trim(s, "0123456789") == ""
 }
 
 // isValue reports whether a spreadsheet could take a text for a number, a day, a
