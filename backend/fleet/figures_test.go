@@ -31,6 +31,9 @@ func newBureau(t *testing.T) *office {
 
 const pilotRange = "from=2026-02-05&to=2026-03-14"
 
+// pilotMonths are the whole months around it.
+const pilotMonths = "from=2026-02-01&to=2026-03-31"
+
 func (o *office) get(login, path string) (int, string) {
 	o.t.Helper()
 	cookie := o.session(login, 0)
@@ -86,14 +89,22 @@ func TestEverySourceSaysTheSame(t *testing.T) {
 	require.Contains(t, body, "累计换电 2,425 次，日均 64 次")
 	for _, by := range statistics.Dimensions() {
 		for _, role := range []staff.Role{staff.Union, staff.Operator, staff.Admin} {
-			status, f := o.figure(role, pilotRange+"&by="+string(by))
+			if status, f := o.figure(role, pilotRange+"&by="+string(by)); by.ByPeople() {
+				require.Equal(t, http.StatusUnprocessableEntity, status, "without the permission by whole months only")
+				require.Empty(t, f.Groups)
+			}
+			asked := pilotRange
+			if by.ByPeople() {
+				asked = pilotMonths
+			}
+			status, f := o.figure(role, asked+"&by="+string(by))
 			if by == statistics.ByRider {
 				require.Equal(t, http.StatusForbidden, status)
 				continue
 			}
 			require.Equal(t, http.StatusOK, status)
 			require.Equal(t, 2425, f.Swaps, by)
-			require.Equal(t, 64, f.PerDay)
+			require.Equal(t, statistics.PerDay(2425, f.Days), f.PerDay)
 			sum := 0
 			for _, g := range f.Groups {
 				if g.Swaps != nil && !strings.Contains(g.Key, "/") || by == statistics.ByHour {
@@ -140,7 +151,10 @@ func TestUnionSeesNobody(t *testing.T) {
 		UPDATE counted_rider SET platform = '闪电' WHERE counted_rider_id BETWEEN 5 AND 10; SET session_replication_role = DEFAULT`)
 	require.NoError(t, err)
 	for _, by := range []string{"union", "platform"} {
-		status, f := o.figure(staff.Union, pilotRange+"&by="+by)
+		status, f := o.figure(staff.Union, pilotMonths+"&by="+by)
+		require.Equal(t, http.StatusOK, status)
+		require.Nil(t, f.Riders, "less those of one month it is who is new in the other")
+		status, f = o.figure(staff.Union, "from=2026-02-01&to=2026-02-28&by="+by)
 		require.Equal(t, http.StatusOK, status)
 		siblings := map[string][]int{} // by parent: shown, hidden
 		hidden := map[string]bool{}
@@ -174,14 +188,20 @@ func TestUnionSeesNobody(t *testing.T) {
 		}
 	}
 	phone := regexp.MustCompile(`1[3-9]\d{9}`)
-	for _, path := range []string{"?" + pilotRange, "?by=union&compare=yes&" + pilotRange, "?by=platform&" + pilotRange, "?by=cabinet&" + pilotRange, "/report?month=2026-02"} {
+	for _, path := range []string{"?" + pilotRange, "?by=union&compare=yes&" + pilotMonths, "?by=platform&" + pilotMonths, "?by=cabinet&" + pilotRange, "/report?month=2026-02"} {
 		status, body := o.get("union", "/staff/statistics"+path)
 		require.Equal(t, http.StatusOK, status, path)
 		require.NotRegexp(t, phone, regexp.MustCompile(`<svg.*?</svg>`).ReplaceAllString(body, ""))
 		require.NotContains(t, body, "0190aaaa-", "a rider")
 		require.NotContains(t, body, "by=rider")
 	}
-	status, body := o.get("union", "/staff/statistics?by=rider&"+pilotRange)
+	cookie := o.session("union", 0)
+	status, body, header := o.ask(http.MethodGet, "/staff/statistics?by=union&as_of=7&"+pilotRange, nil, func(r *http.Request) { r.AddCookie(cookie) })
+	require.Equal(t, http.StatusSeeOther, status, body)
+	require.Equal(t, "/staff/statistics?by=union&"+pilotMonths, header.Get("Location"), "whole months, as of now")
+	_, body = o.get("union", "/staff/statistics?"+pilotRange)
+	require.Contains(t, body, "by=union&amp;"+strings.ReplaceAll(pilotMonths, "&", "&amp;"), "where the tab leads")
+	status, body = o.get("union", "/staff/statistics?by=rider&"+pilotRange)
 	require.Equal(t, http.StatusForbidden, status)
 	require.Contains(t, body, "An admin has to give you the permission first")
 }

@@ -59,6 +59,9 @@ type Difference struct {
 	Ledger string `json:"ledger"` // or what the cabinet said
 }
 
+// nothing is what stands in a difference for a row that is not there.
+const nothing = "none"
+
 // maxDifferences bounds a report: whoever has so many needs no more.
 const maxDifferences = 10_000
 

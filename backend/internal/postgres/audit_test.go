@@ -168,7 +168,7 @@ func unaudited() map[string]string {
 		"log_batch.received_at": "the age of records without a clock", "late_batch.received_at": "a note", "late_batch.kid": "in the envelope",
 		"cabinet_cursor.heard_at": "signs of life", "cabinet_cursor.hello_at": "signs of life", "cabinet_cursor.hello_challenge": "signs of life",
 		"cabinet_cursor.hello_tail_seq": "signs of life", "cabinet_epoch.seen_at": "a note", "cabinet_epoch.changed_at": "a note",
-		"hour_count.lane": "whose it is",
+		"hour_count.lane": "whose it is", "counted_take.missed": "closed months only",
 	}
 }
 

@@ -80,8 +80,9 @@ func batteryChecks() []check {
 		{"battery custody", `SELECT battery_serial, ` + custody("b") + `, ` + custody("l") + ` FROM battery b FULL JOIN (
 				SELECT DISTINCT ON (battery_serial) battery_serial, holder,
 					CASE WHEN what NOT IN ('held', 'deposit') AND holder IN ('rider', 'review') THEN rider_id END AS rider_id,
-					CASE WHEN holder = 'slot' OR holder = 'review' AND what NOT IN ('take', 'doubt', 'removed') THEN cabinet_id END AS cabinet_id, CASE WHEN holder = 'slot' OR holder = 'review' AND what NOT IN ('take', 'doubt', 'removed') THEN slot END AS slot
-				FROM ledger WHERE holder IS NOT NULL ORDER BY battery_serial, position DESC) l USING (battery_serial)
+					CASE WHEN stays THEN cabinet_id END AS cabinet_id, CASE WHEN stays THEN slot END AS slot
+				FROM (SELECT *, holder = 'slot' OR holder = 'review' AND what NOT IN ('take', 'doubt', 'removed') AS stays FROM ledger) e
+				WHERE holder IS NOT NULL ORDER BY battery_serial, position DESC) l USING (battery_serial)
 			WHERE ` + custody("b") + ` IS DISTINCT FROM ` + custody("l")},
 		{"battery.entries", `SELECT battery_serial, coalesce(b.entries, 0)::text, coalesce(l.n, 0)::text FROM battery b
 			FULL JOIN (SELECT battery_serial, count(*) AS n FROM ledger WHERE battery_serial IS NOT NULL GROUP BY 1) l USING (battery_serial)
@@ -91,7 +92,7 @@ func batteryChecks() []check {
 	}
 }
 
-// custody is a row's custody in words; a place under review is only a hint.
+// custody is a row's custody in words: what is under review may lie in a slot, too.
 func custody(row string) string {
 	return fmt.Sprintf(`concat_ws(' ', %[1]s.holder, %[1]s.rider_id, CASE WHEN %[1]s.holder IN ('slot', 'review') THEN %[1]s.cabinet_id END,
 		CASE WHEN %[1]s.holder IN ('slot', 'review') THEN %[1]s.slot END)`, row)
@@ -178,7 +179,7 @@ func (r *Report) run(ctx context.Context, tx pgx.Tx, c check) error {
 
 func deref(s *string) string {
 	if s == nil || *s == "" {
-		return "none"
+		return nothing
 	}
 	return *s
 }

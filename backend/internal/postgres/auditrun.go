@@ -67,7 +67,8 @@ func (s *Store) LastAudit(ctx context.Context) (AuditRun, error) {
 // AuditIfDue audits and stores the result when staff ask for it, or none has begun
 // since the last moment at which one was due; unless another replica is at it. It
 // reports whether it did. last says of a time, the database's, when that moment was.
-// Before the audit it counts what was missed, and closes the months that are due.
+// It closes the months that are due, too. Where all that it finds is takes that were
+// not counted, it counts them and audits once more.
 func (s *Store) AuditIfDue(ctx context.Context, last func(now time.Time) time.Time) (rep Report, did bool, err error) {
 	if is, err := s.auditDue(ctx, last); err != nil || !is {
 		return rep, false, err
@@ -88,17 +89,17 @@ func (s *Store) AuditIfDue(ctx context.Context, last func(now time.Time) time.Ti
 	if is, err := s.auditDue(ctx, last); err != nil || !is { // somebody did it meanwhile
 		return rep, false, err
 	}
-	missed, err := s.CountMissed(ctx)
-	if missed > 0 {
-		s.log.Warn("takes were in the ledger and in no figure: counted now", "event", "missed_counted", "takes", missed)
+	if err := s.CloseMonths(ctx); err != nil { // the first question closes them, too
+		s.log.Error("months are not closed", "event", "close_months", "err", err)
+	}
+	if rep, err = s.Audit(ctx); err == nil && onlyMissed(rep.Differences) {
+		missed, counted := s.CountMissed(ctx)
+		s.log.Warn("takes were in the ledger and in no figure", "event", "missed_counted", "takes", missed, "err", counted)
+		if missed > 0 {
+			rep, err = s.Audit(ctx)
+		}
 	}
 	if err != nil {
-		return rep, false, err
-	}
-	if err = s.CloseMonths(ctx); err != nil {
-		return rep, false, err
-	}
-	if rep, err = s.Audit(ctx); err != nil {
 		return rep, false, err
 	}
 	return rep, true, s.StoreAudit(ctx, rep)

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -43,27 +44,60 @@ func (s *Store) now(ctx context.Context) (now time.Time, err error) {
 	return now, nil
 }
 
-// closingsOf are those that a question needs: breakdowns by what riders are, for
-// whoever may not ask for single riders.
+// asksForClosed reports whether a question is told of closed months only: it is
+// about what riders are, and whoever asks may not ask for single riders.
+func asksForClosed(ctx context.Context, q statistics.Question) bool {
+	return q.By.ByPeople() && !staff.Who(ctx).Has(staff.Personal)
+}
+
+// closingsOf are the closings that a question needs.
 func (s *Store) closingsOf(ctx context.Context, q statistics.Question) ([]closing, error) {
-	if !q.By.ByPeople() || staff.Who(ctx).Has(staff.Personal) {
+	if !asksForClosed(ctx, q) {
 		return nil, nil
 	}
 	now, err := s.now(ctx)
 	if err != nil {
 		return nil, err
 	}
-	out, err := s.closings(ctx, q.Range, now)
-	for _, c := range out {
-		if 0 < q.AsOf && q.AsOf < c.at {
+	all, err := s.closings(ctx, q.Range, now)
+	if err != nil || q.AsOf == 0 {
+		return all, err
+	}
+	var out []closing
+	for _, c := range all {
+		before, between, err := s.takesOf(ctx, c, q.AsOf)
+		switch {
+		case err != nil:
+			return nil, err
+		case before && between:
 			return nil, staff.Mistakef("as_of: %d, want %d or later, where %.7s was closed", q.AsOf, c.at, c.month)
+		case before: // else the month had no take then
+			out = append(out, c)
 		}
 	}
-	return out, err
+	return out, nil
+}
+
+// takesOf reports whether a month has takes up to the position, and whether it has
+// some from there to where it was closed.
+func (s *Store) takesOf(ctx context.Context, c closing, asOf int64) (before, between bool, err error) {
+	if asOf >= c.at {
+		return true, false, nil
+	}
+	err = s.pool.QueryRow(ctx, `SELECT coalesce(bool_or(first.position <= $3), false), coalesce(bool_or(next.position <= $4), false)
+		FROM generate_series($1::date, $2::date, interval '1 day') d
+		CROSS JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d::date ORDER BY position LIMIT 1) first
+		LEFT JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d::date AND t.position > $3 ORDER BY position LIMIT 1) next ON true`,
+		c.month.Date(), (c.month.NextMonth()-1).Date(), asOf, c.at).Scan(&before, &between)
+	if err != nil {
+		err = fmt.Errorf("closed months: %w", err)
+	}
+	return before, between, err
 }
 
 // closings are those of a range, which has to be of months that are due. What is
-// not closed yet is closed now, at a position that cannot change any more.
+// not closed yet is closed now, at a position that cannot change any more. A month
+// that has no take has nothing to be closed.
 func (s *Store) closings(ctx context.Context, r statistics.Range, now time.Time) ([]closing, error) {
 	if !r.Whole() || now.Before(r.To.Closes()) {
 		c := r.Closed(now)
@@ -71,17 +105,25 @@ func (s *Store) closings(ctx context.Context, r statistics.Range, now time.Time)
 			r.From, r.To, c.From, c.To)
 	}
 	out, err := s.closed(ctx, r)
-	if err != nil || len(out) == len(r.Months()) {
-		return out, err
+	if err != nil {
+		return nil, err
+	}
+	open := slices.DeleteFunc(r.Months(), func(m statistics.Day) bool {
+		return slices.ContainsFunc(out, func(c closing) bool { return c.month == m })
+	})
+	if len(open) == 0 {
+		return out, nil
 	}
 	at, err := s.LedgerPosition(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.pool.Exec(ctx, `INSERT INTO month_closing (month, position) SELECT m, $2 FROM unnest($1::date[]) m ON CONFLICT DO NOTHING`, asDates(r.Months()), at); err != nil {
+	// Another replica may be first: then its position holds.
+	if _, err := s.pool.Exec(ctx, `INSERT INTO month_closing (month, position) SELECT m, $2 FROM unnest($1::date[]) m
+		WHERE EXISTS (SELECT FROM rider_count WHERE whole AND since = m) ON CONFLICT DO NOTHING`, asDates(open), at); err != nil {
 		return nil, fmt.Errorf("close the month: %w", err)
 	}
-	return s.closed(ctx, r) // another replica may have been first
+	return s.closed(ctx, r)
 }
 
 // closed are the closings that there are.

@@ -34,7 +34,9 @@ func TestAClosedMonthStaysAsItWasTold(t *testing.T) {
 		k.sends(c)
 	}
 	require.NoError(t, d.exec(`UPDATE rider SET platform = 'red'`))
+	var before int64 // the last take of those
 	for i := range 11 {
+		before = query[int64](d, `SELECT last_value FROM ledger_position_seq`)
 		r, err := d.store.AddRider(t.Context(), postgres.NewRider{Name: fmt.Sprint("R", i)})
 		require.NoError(t, err)
 		require.NoError(t, d.exec(`UPDATE rider SET platform = 'red' WHERE rider_id = $1`, string(r)))
@@ -42,7 +44,7 @@ func TestAClosedMonthStaysAsItWasTold(t *testing.T) {
 	}
 	union := staff.As(context.Background(), staff.Actor{Login: "u", Roles: []staff.Role{staff.Union}})
 	q := statistics.Question{Range: month, By: statistics.ByPlatform}
-	before, err := d.store.LedgerPosition(t.Context())
+	all, err := d.store.LedgerPosition(t.Context())
 	require.NoError(t, err)
 	d.battery("ONE-MORE", swap.Place{}) // the ledger goes on
 
@@ -61,7 +63,19 @@ func TestAClosedMonthStaysAsItWasTold(t *testing.T) {
 	early := q
 	early.AsOf = before
 	_, err = d.store.Figure(union, early)
-	require.ErrorContains(t, err, "as_of")
+	require.ErrorContains(t, err, "as_of", "a take lies between it and the closing")
+	early.AsOf = all
+	is, err = d.store.Figure(union, early)
+	require.NoError(t, err)
+	require.Equal(t, was.Groups, is.Groups)
+	early.AsOf = 1
+	is, err = d.store.Figure(union, early)
+	require.NoError(t, err)
+	require.Empty(t, is.Groups, "nobody had taken one")
+	empty, err := d.store.Figure(union, statistics.Question{Range: statistics.Range{From: (month.From - 1).Month(), To: month.From - 1}, By: statistics.ByPlatform})
+	require.NoError(t, err)
+	require.Empty(t, empty.Groups)
+	require.EqualValues(t, 1, query[int64](d, `SELECT count(*) FROM month_closing`), "a month without a take is not closed")
 	for name, r := range map[string]statistics.Range{
 		"a part of it": {From: month.From, To: month.To - 1}, "this month": {From: statistics.DayOf(time.Now()).Month(), To: statistics.DayOf(time.Now()).NextMonth() - 1},
 		"thirty days": {From: statistics.DayOf(time.Now()) - 29, To: statistics.DayOf(time.Now())},

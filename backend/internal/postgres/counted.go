@@ -43,8 +43,8 @@ WITH k AS MATERIALIZED (
 ), r AS (
 	SELECT id, rider_id, union_path, platform FROM had_rider WHERE id IS NOT NULL UNION ALL SELECT * FROM new_rider
 ), take AS (
-	INSERT INTO counted_take (day, position, at, swap_id, counted_cabinet_id, counted_rider_id, owed)
-	SELECT k.day, k.position, k.at, k.swap_id, c.id, r.id, k.kind = 'owed' FROM k
+	INSERT INTO counted_take (day, position, at, swap_id, counted_cabinet_id, counted_rider_id, owed, missed)
+	SELECT k.day, k.position, k.at, k.swap_id, c.id, r.id, k.kind = 'owed', $4 FROM k
 		JOIN c USING (cabinet_id, street) JOIN r USING (rider_id, union_path, platform) ORDER BY k.position
 	RETURNING day, extract(hour FROM at AT TIME ZONE 'Asia/Shanghai')::smallint AS hour, counted_cabinet_id, counted_rider_id
 ), hours AS (
@@ -70,6 +70,6 @@ func queueCounted(b *pgx.Batch, entries []swap.Entry, lane int) {
 		}
 	}
 	if len(swaps) > 0 {
-		b.Queue(sqlCount, swaps, numbers, lane)
+		b.Queue(sqlCount, swaps, numbers, lane, false)
 	}
 }

@@ -42,7 +42,11 @@ func (s *Store) ExportTakes(ctx context.Context, e statistics.Export, each func(
 		return err
 	}
 	x := exporting{store: s, personal: e.Personal, phones: map[string]string{}, bodies: map[int64]string{}}
-	err = s.figure(ctx, e.Question, func(k *figuring) error {
+	all := e.Question
+	if all.By.ByPeople() { // takes have no breakdown
+		all.By = statistics.Total
+	}
+	err = s.figure(ctx, all, func(k *figuring) error {
 		if e.Personal {
 			if err := x.nameBodies(k); err != nil {
 				return err

@@ -15,8 +15,9 @@ func (k *figuring) people(f *statistics.Figure) error {
 	if k.By == statistics.ByRider && !staff.Who(k.ctx).Has(staff.Personal) {
 		return &staff.Refusal{Code: staff.NotPersonal, Detail: string(staff.Personal)}
 	}
+	closed := asksForClosed(k.ctx, k.Question)
 	read := k.members
-	if k.closings != nil {
+	if closed {
 		read = k.closedMembers
 	}
 	members, err := read()
@@ -34,6 +35,12 @@ func (k *figuring) people(f *statistics.Figure) error {
 		f.Groups = statistics.Riders(members)
 		err = k.nameRiders(f.Groups)
 	}
+	if closed && len(k.Months()) > 1 { // less those of fewer months it is who is new
+		f.Riders = nil
+		for i := range f.Groups {
+			f.Groups[i].Riders = nil
+		}
+	}
 	f.Ungrouped = f.Swaps
 	for _, m := range members {
 		f.Ungrouped -= m.Swaps
@@ -43,7 +50,7 @@ func (k *figuring) people(f *statistics.Figure) error {
 
 // sqlMembers adds up riders from whole months, parts of months and single takes,
 // less the takes of these pieces that are later than the position.
-const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 1::bigint FROM (
+const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 1::bigint AS periods FROM (
 	SELECT id, sum(swaps) AS swaps FROM (
 		SELECT c.counted_rider_id AS id, c.swaps
 			FROM unnest(@whole::boolean[], @since::date[]) AS p(whole, since) JOIN rider_count c ON c.whole = p.whole AND c.since = p.since
@@ -75,16 +82,20 @@ func (k *figuring) members() ([]statistics.Member, error) {
 	return k.readMembers(sqlMembers, pgx.NamedArgs{"whole": wholes, "since": asDates(since), "days": asDates(split.Days), "less": asDates(less)})
 }
 
-// sqlClosed adds up whole months, less what was booked after they were closed.
-// Each is a period. Few days have such takes: they are found by one look into an
-// index each.
+// sqlClosed adds up whole months, less what was booked after they were closed, or
+// was counted afterwards. Each is a period. Such takes are few and months are many:
+// so the months' own sums are read, and the days that have such takes are found by
+// one look into an index each.
 const sqlClosed = `WITH m AS MATERIALIZED (SELECT * FROM unnest(@months::date[], @positions::bigint[], @bits::bigint[]) AS m(since, position, bit)),
 	late AS MATERIALIZED (
-		SELECT t.counted_rider_id, m.bit, count(*) AS swaps FROM m
+		SELECT counted_rider_id, bit, count(*) AS swaps FROM (
+			SELECT t.counted_rider_id, m.bit FROM m
 			CROSS JOIN LATERAL generate_series(m.since, m.since + interval '1 month' - interval '1 day', interval '1 day') d(day)
 			CROSS JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d.day::date ORDER BY position DESC LIMIT 1) l
 			JOIN counted_take t ON t.day = d.day::date AND t.position > m.position
-		WHERE l.position > m.position GROUP BY 1, 2)
+			WHERE l.position > m.position
+			UNION ALL SELECT t.counted_rider_id, m.bit FROM m JOIN counted_take t ON t.missed
+				AND t.day >= m.since AND t.day < m.since + interval '1 month' AND t.position <= m.position) x GROUP BY 1, 2)
 	SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, n.bits FROM (
 		SELECT c.counted_rider_id AS id, sum(c.swaps - coalesce(late.swaps, 0)) AS swaps, bit_or(m.bit) AS bits
 		FROM m JOIN rider_count c ON c.whole AND c.since = m.since LEFT JOIN late ON late.counted_rider_id = c.counted_rider_id AND late.bit = m.bit

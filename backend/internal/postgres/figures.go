@@ -22,8 +22,7 @@ type figuring struct {
 	// mixed are the days of the range with takes before and after the position,
 	// future those with takes after it alone.
 	mixed, future map[statistics.Day]bool
-	// closings are of the range's months, where the question is about what riders
-	// are and whoever asks may not ask for single riders.
+	// closings are of those of the range's months that have takes.
 	closings []closing
 }
 

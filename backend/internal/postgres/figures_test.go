@@ -343,6 +343,12 @@ func (h *chronicle) recount(who context.Context, q statistics.Question) statisti
 	}
 	f.PerDay = (2*f.Swaps + q.Days()) / (2 * q.Days())
 	f.Groups = h.grouped(q, &f, by, streets, h.members(who, q))
+	if q.By.ByPeople() && !staff.Who(who).Has(staff.Personal) && len(q.Months()) > 1 {
+		f.Riders = nil
+		for i := range f.Groups {
+			f.Groups[i].Riders = nil
+		}
+	}
 	return f
 }
 
@@ -352,7 +358,7 @@ func (h *chronicle) members(who context.Context, q statistics.Question) []statis
 	closed := map[statistics.Day]int64{}
 	for _, m := range q.Months() {
 		if !staff.Who(who).Has(staff.Personal) && q.By.ByPeople() {
-			closed[m] = query[int64](h.d, `SELECT position FROM month_closing WHERE month = '`+m.String()+`'`)
+			closed[m] = query[int64](h.d, `SELECT coalesce((SELECT position FROM month_closing WHERE month = '`+m.String()+`'), 0)`)
 		}
 	}
 	type as struct {

@@ -252,3 +252,33 @@ func parentOf(g Group) string {
 	}
 	return "top"
 }
+
+func TestClosedMonths(t *testing.T) {
+	t.Parallel()
+	day := func(s string) Day {
+		d, err := ParseDay(s)
+		require.NoError(t, err)
+		return d
+	}
+	for name, x := range map[string]struct{ now, from, to, first, last string }{
+		"thirty days on the 3rd":       {"2026-12-03T23:59:59+08:00", "2026-11-04", "2026-12-03", "2026-10-01", "2026-10-31"},
+		"thirty days on the 4th":       {"2026-12-04T00:00:00+08:00", "2026-11-05", "2026-12-04", "2026-11-01", "2026-11-30"},
+		"a day of this month":          {"2026-12-20T12:00:00+08:00", "2026-12-07", "2026-12-07", "2026-11-01", "2026-11-30"},
+		"a day of an old month":        {"2026-12-20T12:00:00+08:00", "2024-02-29", "2024-02-29", "2024-02-01", "2024-02-29"},
+		"parts of months":              {"2026-12-20T12:00:00+08:00", "2026-02-05", "2026-03-14", "2026-02-01", "2026-03-31"},
+		"whole months":                 {"2026-12-20T12:00:00+08:00", "2026-02-01", "2026-03-31", "2026-02-01", "2026-03-31"},
+		"the days to come":             {"2026-12-20T12:00:00+08:00", "2027-02-01", "2027-03-31", "2026-11-01", "2026-11-30"},
+		"this year in January":         {"2026-01-20T12:00:00+08:00", "2026-01-01", "2026-01-20", "2025-12-01", "2025-12-31"},
+		"five years, more as months":   {"2026-12-20T12:00:00+08:00", "2021-11-20", "2026-11-20", "2021-12-01", "2026-11-30"},
+		"the evening before, by UTC":   {"2026-12-03T15:59:59Z", "2026-11-01", "2026-11-30", "2026-10-01", "2026-10-31"},
+		"the night of closing, by UTC": {"2026-12-03T16:00:00Z", "2026-11-01", "2026-11-30", "2026-11-01", "2026-11-30"},
+	} {
+		now, err := time.Parse(time.RFC3339, x.now)
+		require.NoError(t, err)
+		got := Range{day(x.from), day(x.to)}.Closed(now)
+		require.Equal(t, Range{day(x.first), day(x.last)}, got, name)
+		require.True(t, got.Whole(), name)
+		require.NoError(t, got.Check(), name)
+		require.Equal(t, got, got.Closed(now), name)
+	}
+}

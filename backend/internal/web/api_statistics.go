@@ -21,7 +21,7 @@ type figureBody struct {
 	PerDay     int         `json:"per_day" doc:"swaps by days, rounded half up"`
 	LaterSwaps int         `json:"later_swaps" doc:"Of these days, and booked after as_of: not among swaps"`
 	Ungrouped  int         `json:"ungrouped_swaps" doc:"Among swaps, and in no group of a breakdown by union or platform: booked after their month was closed"`
-	Riders     *int        `json:"riders,omitempty" doc:"With by union, platform and rider, unless they are fewer than ten"`
+	Riders     *int        `json:"riders,omitempty" doc:"With by union, platform and rider, unless they are fewer than ten; not of several closed months"`
 	Groups     []groupBody `json:"groups"`
 }
 
@@ -37,7 +37,7 @@ type groupBody struct {
 type figureInput struct {
 	From   string `query:"from" required:"true" format:"date" doc:"First Asia/Shanghai day"`
 	To     string `query:"to" required:"true" format:"date" doc:"Last one, included; five years at most"`
-	By     string `query:"by" enum:"total,day,hour,street,cabinet,union,platform,rider" default:"total" doc:"rider needs the role personal. union and platform without it are of whole months that ended three days ago or earlier, as they were closed then"`
+	By     string `query:"by" enum:"total,day,hour,street,cabinet,union,platform,rider" default:"total" doc:"rider needs the role personal. union and platform without it are of whole months that ended three days ago or earlier, which do not change any more"`
 	AsOf   int64  `query:"as_of" minimum:"0" doc:"Absent: now"`
 	Street string `query:"street" maxLength:"100" doc:"With by=cabinet alone: figure and groups are of this street"`
 }

@@ -192,7 +192,10 @@ func (w *Web) exportFigure(ctx context.Context, out io.Writer, t texts, e statis
 		}
 		line(label, key, swaps, riders, note)
 	}
-	line(t.text("export.total"), nil, f.Swaps, optional(f.Riders), fmt.Sprintf("%s–%s", f.From, f.To))
+	if f.Ungrouped > 0 {
+		line(t.text("export.ungrouped"), nil, f.Ungrouped, nil, t.text("figures.months"))
+	}
+	line(strings.TrimSpace(t.text("export.total")+" "+f.Street), nil, f.Swaps, optional(f.Riders), fmt.Sprintf("%s–%s", f.From, f.To))
 	line(t.text("figures.per_day"), nil, f.PerDay, nil, t.number("export.days", "{n}", f.Days()))
 	line(t.text("figures.as_of"), nil, int(f.AsOf), nil, strings.TrimSpace(t.text("figures.definition")))
 	if err != nil {

@@ -93,24 +93,7 @@ func (w *Web) pageStatistics(rw http.ResponseWriter, r *http.Request) {
 		http.Redirect(rw, r, with(p.Query, "from", c.From.String(), "to", c.To.String(), "as_of", ""), http.StatusSeeOther)
 		return
 	}
-	if p.Figure, err = w.o.Staff.Figure(r.Context(), drawn(q)); err == nil && p.Query.Get("compare") != "" {
-		before := p.Question
-		before.Range = q.Previous()
-		var f statistics.Figure
-		if f, err = w.o.Staff.Figure(r.Context(), before); err == nil {
-			p.Before, p.Change = &f, change(f.Swaps, p.Swaps)
-		}
-	}
-	if err == nil {
-		p.Audit, err = w.o.Staff.Audited(r.Context())
-	}
-	if err == nil {
-		p.Quoted, err = w.o.Staff.PublishedFigures(r.Context())
-	}
-	if err == nil {
-		p.Presets, err = w.presets(r, q, p.Months)
-	}
-	if err != nil {
+	if err = w.ask(r, &p, q); err != nil {
 		w.staffFailed(rw, r, err)
 		return
 	}
@@ -126,6 +109,31 @@ func (w *Web) pageStatistics(rw http.ResponseWriter, r *http.Request) {
 	w.show(rw, r, http.StatusOK, "statistics", p)
 }
 
+// ask asks for all that the page says.
+func (w *Web) ask(r *http.Request, p *statisticsPage, q statistics.Question) (err error) {
+	ctx := r.Context()
+	if p.Figure, err = w.o.Staff.Figure(ctx, drawn(q)); err != nil {
+		return err
+	}
+	if p.Query.Get("compare") != "" {
+		before := p.Question
+		before.Range = q.Previous()
+		f, err := w.o.Staff.Figure(ctx, before)
+		if err != nil {
+			return err
+		}
+		p.Before, p.Change = &f, change(f.Swaps, p.Swaps)
+	}
+	if p.Audit, err = w.o.Staff.Audited(ctx); err != nil {
+		return err
+	}
+	if p.Quoted, err = w.o.Staff.PublishedFigures(ctx); err != nil {
+		return err
+	}
+	p.Presets, err = w.presets(r, q, p.Months)
+	return err
+}
+
 // drawn is the question whose answer the page draws: the total has its days.
 func drawn(q statistics.Question) statistics.Question {
 	if q.By == statistics.Total {
@@ -133,6 +141,10 @@ func drawn(q statistics.Question) statistics.Question {
 	}
 	return q
 }
+
+// Several reports whether it is told of several closed months: then no riders are
+// counted, for the sums of fewer months could be taken off.
+func (p statisticsPage) Several() bool { return p.Months && p.From.NextMonth() <= p.To }
 
 // Hours are the rows of an hour of the day each, from Monday to Sunday; those at
 // night that have no swap on any day are left out.
@@ -204,44 +216,44 @@ func with(q url.Values, pairs ...string) string {
 	return statisticsPath + "?" + out.Encode()
 }
 
-// presets are ranges that people ask for often; of closed months, where only those
-// are told of.
+// preset is a range that people ask for often.
+type preset struct {
+	text string
+	statistics.Range
+}
+
+// presets are those that there are; of closed months, where only those are told of.
 func (w *Web) presets(r *http.Request, q statistics.Question, months bool) ([]link, error) {
-	today := statistics.DayOf(time.Now())
-	last := (today.Month() - 1).Month()
+	now := time.Now()
+	today := statistics.DayOf(now)
 	y, _, _ := today.Date().Date()
-	ranges := []struct {
-		text string
-		statistics.Range
-	}{
-		{"range.today", statistics.Range{From: today, To: today}},
-		{"range.7", statistics.Range{From: today - 6, To: today}},
-		{"range.30", statistics.Range{From: today - 29, To: today}},
-		{"range.month", statistics.Range{From: today.Month(), To: today}},
-		{"range.last_month", statistics.Range{From: last, To: today.Month() - 1}},
-		{"range.year", statistics.Range{From: statistics.DateOf(y, 1, 1), To: today}},
+	last := preset{"range.last_month", statistics.Range{From: (today.Month() - 1).Month(), To: today.Month() - 1}}
+	year := preset{"range.year", statistics.Range{From: statistics.DateOf(y, 1, 1), To: today}}
+	ranges := []preset{
+		{"range.today", statistics.Range{From: today, To: today}}, {"range.7", statistics.Range{From: today - 6, To: today}},
+		{"range.30", statistics.Range{From: today - 29, To: today}}, {"range.month", statistics.Range{From: today.Month(), To: today}}, last, year,
+	}
+	if months {
+		ranges = nil
+		for _, p := range []preset{last, year} {
+			if c := p.Closed(now); c.From == p.From { // else no month of it is closed
+				ranges = append(ranges, preset{p.text, c})
+			}
+		}
 	}
 	first, ok, err := w.o.Staff.FirstDay(r.Context())
 	if err != nil {
 		return nil, err
 	}
 	if ok && first <= today {
-		ranges = append(ranges, struct {
-			text string
-			statistics.Range
-		}{"range.all", statistics.Range{From: max(first, today-statistics.MaxDays+1), To: today}})
+		all := preset{"range.all", statistics.Range{From: max(first, today-statistics.MaxDays+1), To: today}}
 		if months {
-			ranges[len(ranges)-1].From = first.Month()
+			all.Range = all.Closed(now)
 		}
+		ranges = append(ranges, all)
 	}
 	var out []link
 	for _, x := range ranges {
-		if c := x.Closed(time.Now()); months {
-			if c.From != x.From {
-				continue
-			}
-			x.Range = c
-		}
 		out = append(out, link{x.text, with(r.URL.Query(), "from", x.From.String(), "to", x.To.String(), "as_of", ""), x.Range == q.Range})
 	}
 	return out, nil
@@ -255,7 +267,7 @@ func tabs(q statistics.Question, query url.Values, personal bool) []link {
 			continue
 		}
 		path := with(query, "by", string(d), "street", "")
-		if c := q.Closed(time.Now()); d.ByPeople() && !personal && c != q.Range {
+		if c := q.Closed(time.Now()); d.ByPeople() && !personal { // a position may be from before they were closed
 			path = with(query, "by", string(d), "street", "", "from", c.From.String(), "to", c.To.String(), "as_of", "")
 		}
 		out = append(out, link{"by." + string(d), path, d == q.By})

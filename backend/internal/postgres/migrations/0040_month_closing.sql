@@ -10,3 +10,8 @@ CREATE TABLE month_closing (
 );
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON month_closing FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 REVOKE UPDATE, DELETE, TRUNCATE ON month_closing FROM PUBLIC;
+
+-- Takes that were counted after they were booked (CountMissed): whatever their
+-- position, no answer from before had them.
+ALTER TABLE counted_take ADD COLUMN missed boolean NOT NULL DEFAULT false;
+CREATE INDEX counted_take_missed ON counted_take (day) WHERE missed;

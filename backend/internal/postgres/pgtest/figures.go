@@ -38,11 +38,11 @@ func fillSQL(f Fill) []string {
 				('019a0000-0000-7000-8000-' || lpad(to_hex(g), 12, '0'))::uuid, 1 + %[3]s, 1 + %[4]s, g %% 50 = 0
 			FROM (SELECT g, date '%[5]s' - (%[6]d - 1 - ((g - 1) * %[6]d / %[7]d)::int) AS day FROM generate_series(1::bigint, %[7]d) g) x`,
 			spread(1, 17), spread(2, 3600), spread(3, f.Cabinets), spread(4, f.Riders), f.Last, f.Days, f.Swaps),
+		fmt.Sprintf(`SELECT setval('ledger_position_seq', %d)`, f.Swaps),
 		`INSERT INTO hour_count SELECT day, extract(hour FROM at AT TIME ZONE 'Asia/Shanghai'), 0, count(*) FROM counted_take GROUP BY 1, 2`,
 		`INSERT INTO cabinet_count SELECT day, counted_cabinet_id, count(*) FROM counted_take GROUP BY 1, 2`,
 		`INSERT INTO rider_count SELECT true, date_trunc('month', day::timestamp)::date, counted_rider_id, count(*) FROM counted_take GROUP BY 2, 3`,
 		`INSERT INTO rider_count SELECT false, part_of(day), counted_rider_id, count(*) FROM counted_take GROUP BY 2, 3`,
-		fmt.Sprintf(`SELECT setval('ledger_position_seq', %d)`, f.Swaps),
 		`ANALYZE`,
 	}
 }
