@@ -18,6 +18,12 @@ import (
 // Books are all rows of a Memory, for who checks them.
 type Books = memory.View
 
+// Cabinet is how far a cabinet has been heard.
+type Cabinet = swap.Cabinet
+
+// Review is a question to a person.
+type Review = swap.Review
+
 // Entry is a line of the ledger.
 type Entry = swap.Entry
 

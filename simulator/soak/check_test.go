@@ -130,9 +130,9 @@ func (s *sim) books() {
 		}
 	}
 	s.clocks(v)
-	s.ledger(v, reviewed, cabinets)
+	s.ledger(v, reviewed)
 	s.custody(v, reviewed, cabinets)
-	s.credits(v, reviewed, cabinets)
+	s.credits(v, reviewed)
 }
 
 // atRest is I13.
@@ -166,7 +166,7 @@ func (s *sim) clocks(v fleet.Books) {
 }
 
 // ledger is I3 and I1: takes in fact and takes on the books are the same.
-func (s *sim) ledger(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets map[protocol.CabinetID]bool) {
+func (s *sim) ledger(v fleet.Books, reviewed map[protocol.SwapID]int) {
 	takes := map[protocol.SwapID]protocol.BatterySerial{}
 	deposits := map[protocol.SwapID]protocol.BatterySerial{}
 	for _, e := range v.Ledger {
@@ -187,7 +187,7 @@ func (s *sim) ledger(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets m
 		}
 	}
 	for _, x := range s.accepted {
-		if reviewed[x.id] > 0 || !x.ended || v.Swaps[x.id] == nil && cabinets[x.box.id] {
+		if reviewed[x.id] > 0 || !x.ended || s.untold(x, v) {
 			continue
 		}
 		if n := len(x.took); n > 0 && takes[x.id] != x.took[0].serial {
@@ -259,17 +259,34 @@ func (x *deal) touched(y *battery) bool {
 	return x.said.Deposited == y.serial || x.said.Taken == y.serial
 }
 
+// untold: nobody can tell the books of this swap. They were restored since its
+// ACCEPT, to a backup that has nothing of it but perhaps the request; and the
+// epoch that told of it was left, so that its late records would be evidence only.
+// The books may then have no row, or close the request as never started: that they
+// do not know is the review that leaving an epoch makes, one of the whole cabinet.
+func (s *sim) untold(x *deal, v fleet.Books) bool {
+	row, c := v.Swaps[x.id], v.Cabinets[x.box.id]
+	requested := row == nil || row.Nonce == (protocol.Nonce{}) && row.Outcome == protocol.OutcomeNotStarted && row.Entries == 0
+	if !requested || x.since >= s.restored || c == nil || c.Epoch == x.epoch {
+		return false
+	}
+	for _, r := range v.Reviews {
+		if r.SwapID == "" && r.CabinetID == x.box.id && r.Reason == protocol.ReasonEpochReplaced {
+			return true
+		}
+	}
+	return false
+}
+
 // credits is I7 and I1: what the fleet owes a rider is what was deposited and not
-// taken, and no rider has taken more than was given. What a restored database has
-// lost, and its cabinet can tell no more since its epoch was left, is a review of
-// the cabinet.
-func (s *sim) credits(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets map[protocol.CabinetID]bool) {
+// taken, and no rider has taken more than was given.
+func (s *sim) credits(v fleet.Books, reviewed map[protocol.SwapID]int) {
 	owed, doubt := map[fleet.RiderID]int{}, map[fleet.RiderID]bool{}
 	for _, x := range s.accepted {
 		if x.rider == nil {
 			continue
 		}
-		if reviewed[x.id] > 0 || !x.ended || v.Swaps[x.id] == nil && cabinets[x.box.id] {
+		if reviewed[x.id] > 0 || !x.ended || s.untold(x, v) {
 			doubt[x.rider.id] = true
 		}
 		if x.kind != protocol.KindHandBack {

@@ -24,6 +24,7 @@ type device struct {
 	pulses []time.Duration // by running time
 	ran    time.Duration   // in all boots before this one
 	acked  map[protocol.Epoch]uint64
+	epoch  protocol.Epoch // of the bytes that were synced last
 }
 
 type recordKey struct {
@@ -37,6 +38,8 @@ type deal struct {
 	kind  protocol.Kind
 	box   *box
 	rider *rider
+	epoch protocol.Epoch // of its ACCEPT
+	since time.Duration
 	// had is what slots held at their first pulse for a purpose; nil is nothing.
 	dispense, deposit map[*slot]*battery
 	order             []*slot
@@ -88,7 +91,7 @@ func (d *device) synced(name string, b []byte) {
 		if d.hashes[key] == nil {
 			d.hashes[key] = map[protocol.Hash]bool{}
 		}
-		d.hashes[key][hash] = true
+		d.hashes[key][hash], d.epoch = true, epoch
 		d.record(r)
 		b = b[n:]
 	}
@@ -155,7 +158,7 @@ func (d *device) accept(p protocol.Accept) {
 		b.fail(2, "%s accepts %s while %s is open", b.id, p.SwapID, d.open.id)
 	}
 	d.state, d.inBoot, d.began, d.intent = accepted, true, b.now, nil
-	d.open = &deal{id: p.SwapID, kind: p.Kind, box: b, rider: b.riderOf[p.SwapID], dispense: map[*slot]*battery{}, deposit: map[*slot]*battery{}}
+	d.open = &deal{id: p.SwapID, kind: p.Kind, box: b, rider: b.riderOf[p.SwapID], epoch: d.epoch, since: b.now, dispense: map[*slot]*battery{}, deposit: map[*slot]*battery{}}
 	if old := b.deals[p.SwapID]; old != nil {
 		b.fail(5, "%s accepts %s for the second time", b.id, p.SwapID)
 	}

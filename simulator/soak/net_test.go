@@ -209,6 +209,7 @@ func (s *sim) commissioned() bool {
 // restore puts an old backup in place of the books.
 func (s *sim) restore() {
 	s.everywhere(backendRestored)
+	s.restored = s.now
 	store := s.fleet.Store(s.wall())
 	store.Restore(s.backups[s.rng.IntN(len(s.backups))])
 	given := map[string]int{}

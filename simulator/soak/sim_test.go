@@ -54,6 +54,7 @@ type sim struct {
 	signing   fleet.Signing
 	fleet     *fleet.Memory
 	backups   []*fleet.Backup
+	restored  time.Duration // when the books became a backup's last
 	downUntil time.Duration
 	mute      bool // the backend dies before it can answer
 	ring      *agent.KeyRing
