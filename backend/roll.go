@@ -9,10 +9,10 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"batteryswap/backend/fleet"
 	"batteryswap/backend/internal/config"
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/roll"
-	"batteryswap/backend/internal/spreadsheet"
 	"batteryswap/backend/internal/staff"
 )
 
@@ -52,12 +52,12 @@ func (c rollImportCommand) Run(s shell) error {
 		}
 		i, err := settleRoll(ctx, store, id)
 		if err == nil && c.AddUnions && i.State == staff.ImportChecked {
-			if err = store.CheckRoll(ctx, id, i.Columns, true); err == nil {
+			if err = store.CheckRoll(ctx, id, i.Columns, true, i.FirstRow); err == nil {
 				i, err = settleRoll(ctx, store, id)
 			}
 		}
 		if err == nil && c.Apply && i.State == staff.ImportChecked {
-			if err = store.ImportRoll(ctx, id); err == nil {
+			if err = store.ImportRoll(ctx, id, *i.FinishedAt); err == nil {
 				i, err = settleRoll(ctx, store, id)
 			}
 		}
@@ -76,7 +76,7 @@ func settleRoll(ctx context.Context, store *postgres.Store, id int64) (staff.Rol
 		if err != nil || !i.Running() {
 			return i, err
 		}
-		did, err := store.RunRoll(ctx, func(b []byte) ([][]string, error) { return spreadsheet.Rows(b, postgres.MaxRollRows) })
+		did, err := store.RunRoll(ctx, fleet.ReadRoll)
 		if err != nil {
 			return i, err
 		}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"batteryswap/backend/internal/postgres"
-	"batteryswap/backend/internal/spreadsheet"
 	"batteryswap/protocol"
 )
 
@@ -235,7 +234,7 @@ func (f *Fleet) runRolls(ctx context.Context) {
 			return
 		case <-tick.C:
 			within, cancel := context.WithTimeout(ctx, rollTimeout)
-			_, err := f.store.RunRoll(within, func(file []byte) ([][]string, error) { return spreadsheet.Rows(file, postgres.MaxRollRows) })
+			_, err := f.store.RunRoll(within, ReadRoll)
 			cancel()
 			if ctx.Err() == nil {
 				o.note(err)

@@ -2,10 +2,12 @@ package fleet
 
 import (
 	"bytes"
+	"html"
 	"io"
 	"mime/multipart"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"github.com/xuri/excelize/v2"
 	"golang.org/x/text/encoding/simplifiedchinese"
 
+	"batteryswap/backend/internal/postgres"
+	"batteryswap/backend/internal/roll"
 	"batteryswap/backend/internal/staff"
 )
 
@@ -58,6 +62,14 @@ func (o *office) post(path string, form url.Values, confirmed time.Duration) (in
 	return status, body
 }
 
+// checkOf is what the form of a page says which check it is about.
+func checkOf(t *testing.T, page string) url.Values {
+	t.Helper()
+	m := regexp.MustCompile(`name="check" value="([^"]+)"`).FindStringSubmatch(page)
+	require.Len(t, m, 2)
+	return url.Values{"check": {html.UnescapeString(m[1])}}
+}
+
 // TestRollByTheConsole: a file as Excel saves it in China, tried, corrected,
 // imported, and a second time without an effect.
 func TestRollByTheConsole(t *testing.T) {
@@ -82,10 +94,13 @@ func TestRollByTheConsole(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, status)
 	require.Contains(t, body, "is no field")
 
-	status, body = o.post(path+"/import", nil, staff.Fresh+time.Minute)
+	status, body = o.post(path+"/import", checkOf(t, page), staff.Fresh+time.Minute)
 	require.Equal(t, http.StatusForbidden, status)
 	require.Contains(t, body, "confirm_code")
-	status, _ = o.post(path+"/import", nil, 0)
+	status, body = o.post(path+"/import", nil, 0)
+	require.Equal(t, http.StatusConflict, status)
+	require.Contains(t, body, "Since you looked", "of no check that anybody has read")
+	status, _ = o.post(path+"/import", checkOf(t, page), 0)
 	require.Equal(t, http.StatusSeeOther, status)
 	page = o.rollSettles(path)
 	require.Contains(t, page, "Imported")
@@ -121,7 +136,7 @@ func TestRollAsAWorkbook(t *testing.T) {
 	page, path := o.send(b.Bytes())
 	require.Contains(t, page, "2 new")
 	require.NotContains(t, page, "✘")
-	status, _ := o.post(path+"/import", nil, 0)
+	status, _ := o.post(path+"/import", checkOf(t, page), 0)
 	require.Equal(t, http.StatusSeeOther, status)
 	o.rollSettles(path)
 	var got string
@@ -133,12 +148,49 @@ func TestRollAsAWorkbook(t *testing.T) {
 func TestRollFilesThatAreNone(t *testing.T) {
 	t.Parallel()
 	o := newOffice(t)
-	page, _ := o.send([]byte("a,b\nc,d\n"))
-	require.Contains(t, page, "No column holds names")
-	page, _ = o.send([]byte("\xff\xfe\x00nonsense"))
-	require.Contains(t, page, "want xlsx, or CSV in UTF-8 or GB18030")
+	page, _ := o.send([]byte("姓名全称,b\nc,d\n"))
+	require.Contains(t, page, "There is no heading")
+	require.Contains(t, page, `name="first_row" value="member" required`)
+	page, _ = o.send([]byte("name,remark\nc,d\n"))
+	require.Contains(t, page, "No column holds phones")
+	page, _ = o.send([]byte(",\n"))
+	require.Contains(t, page, "there is not one row in it")
+	page, path := o.send([]byte("\xff\xfe\x00nonsense"))
+	require.Contains(t, page, "This is no file that can be read")
+	cookie := o.session("union", 0)
+	_, page, _ = o.ask(http.MethodGet, path+"?lang=zh", nil, func(r *http.Request) { r.AddCookie(cookie) })
+	require.Contains(t, page, "这不是能读的文件")
+	require.NotContains(t, page, "want ")
 	status, body := o.post("/staff/roll", url.Values{"file": {"x"}}, 0)
 	require.Equal(t, http.StatusUnprocessableEntity, status)
-	require.Contains(t, body, "file: want")
-	require.Contains(t, o.rows(), " 2 ", "two files were sent")
+	require.Contains(t, body, "did not come whole")
+	require.Contains(t, o.rows(), " 4 ", "four files were sent")
+}
+
+// TestEveryFileThatCannotBeReadIsTold with its own code, whatever reads it.
+func TestEveryFileThatCannotBeReadIsTold(t *testing.T) {
+	x := excelize.NewFile()
+	t.Cleanup(func() { _ = x.Close() })
+	require.NoError(t, x.SetCellValue("Sheet1", "A1", "姓名"))
+	var workbook bytes.Buffer
+	require.NoError(t, x.Write(&workbook))
+	for name, c := range map[string]struct {
+		file []byte
+		want roll.FileMistake
+	}{
+		"empty":           {[]byte(" \n"), roll.FileMistake{Code: roll.FileEmpty}},
+		"an old workbook": {[]byte("\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\xff"), roll.FileMistake{Code: roll.FileUnknown}},
+		"half a workbook": {workbook.Bytes()[:workbook.Len()/2], roll.FileMistake{Code: roll.WorkbookUnread}},
+		"a quote":         {[]byte("姓名,手机\nx,1\n\"a,2\n"), roll.FileMistake{Code: roll.CSVUnread, N: 3}},
+		"rows of text":    {bytes.Repeat([]byte("a,b\n"), postgres.MaxRollRows+1), roll.FileMistake{Code: roll.TooManyRows, N: postgres.MaxRollRows}},
+		"columns":         {[]byte("a\n" + strings.Repeat("b,", 60)), roll.FileMistake{Code: roll.TooManyColumns, N: 2}},
+	} {
+		_, err := ReadRoll(c.file)
+		var m *roll.FileMistake
+		require.ErrorAs(t, err, &m, name)
+		require.Equal(t, c.want, *m, "%s: %v", name, err)
+	}
+	rows, err := ReadRoll(workbook.Bytes())
+	require.NoError(t, err)
+	require.Equal(t, [][]string{{"姓名"}}, rows)
 }

@@ -31,7 +31,7 @@ func (d *deck) sendRoll(file string, addBodies bool) staff.RollImport {
 	require.NoError(d.t, err)
 	i := d.runRoll(id)
 	if addBodies {
-		require.NoError(d.t, d.store.CheckRoll(d.as("li"), id, i.Columns, true))
+		require.NoError(d.t, d.store.CheckRoll(d.as("li"), id, i.Columns, true, i.FirstRow))
 		i = d.runRoll(id)
 	}
 	return i
@@ -51,7 +51,7 @@ func (d *deck) importRoll(file string, addBodies bool) staff.RollImport {
 	d.t.Helper()
 	i := d.sendRoll(file, addBodies)
 	require.Equal(d.t, staff.ImportChecked, i.State, i.Mistake)
-	require.NoError(d.t, d.store.ImportRoll(d.as("li"), i.ID))
+	require.NoError(d.t, d.store.ImportRoll(d.as("li"), i.ID, *i.FinishedAt))
 	return d.runRoll(i.ID)
 }
 
@@ -126,14 +126,14 @@ func TestARollThatCannotBeRead(t *testing.T) {
 	i := d.sendRoll("姓名,备注\n李伟,x\n", false)
 	require.Equal(t, staff.ImportFailed, i.State)
 	require.Equal(t, string(roll.NoKeyColumn), i.Mistake)
-	refusal(t, d.store.ImportRoll(d.as("li"), i.ID), staff.AlreadyDone)
-	require.NoError(t, d.store.CheckRoll(d.as("li"), i.ID, roll.Columns{roll.Name, roll.MembershipNo}, false), "with other columns it can")
+	refusal(t, d.store.ImportRoll(d.as("li"), i.ID, *i.FinishedAt), staff.AlreadyDone)
+	require.NoError(t, d.store.CheckRoll(d.as("li"), i.ID, roll.Columns{roll.Name, roll.MembershipNo}, false, ""), "with other columns it can")
 	require.Equal(t, []int{1, 0, 0, 0}, counts(d.runRoll(i.ID)))
 
 	i = d.sendRoll("姓名,手机\n\"", false)
 	require.Equal(t, staff.ImportFailed, i.State)
-	require.Contains(t, i.Mistake, "quote")
-	require.Error(t, d.store.ImportRoll(d.as("li"), 999))
+	require.Equal(t, string(roll.FileUnknown), i.Mistake, "whatever cannot be read has a text")
+	require.ErrorIs(t, d.store.ImportRoll(d.as("li"), 999, time.Now()), staff.ErrNotFound)
 }
 
 // TestABadRollHoldsNobodyUp: what the database cannot keep, and a file whose key is
@@ -149,19 +149,59 @@ func TestABadRollHoldsNobodyUp(t *testing.T) {
 	require.NoError(t, err)
 	i = d.runRoll(id)
 	require.Equal(t, staff.ImportFailed, i.State)
-	require.Contains(t, i.Mistake, "another key")
+	require.Equal(t, string(roll.KeyChanged), i.Mistake)
+	require.Equal(t, string(roll.FileEmpty), d.sendRoll("\n", false).Mistake, "not a row")
 	require.Equal(t, staff.ImportImported, d.importRoll(aRoll, true).State)
 }
 
-// TestARollWithoutHeadings: a person says what the columns hold, and sees no phone.
+// TestARollWithoutHeadings: a person says what the columns hold and what the first row
+// is, and sees nobody's name or phone. No member is lost to a heading, and no heading
+// becomes a member.
 func TestARollWithoutHeadings(t *testing.T) {
 	t.Parallel()
 	d := newDeck(t)
-	i := d.sendRoll("\na,13800001234\nb,13900001234\n", false)
+	i := d.sendRoll("李小伟,13800001234,Z-1001\n王芳,13900001234,Z-1002\n", false)
 	require.Equal(t, staff.ImportFailed, i.State)
-	require.Equal(t, []string{"a", "138****1234"}, i.Header)
-	require.NoError(t, d.store.CheckRoll(d.as("li"), i.ID, roll.Columns{roll.Name, roll.Phone}, false))
-	require.Equal(t, []int{1, 0, 0, 0}, counts(d.runRoll(i.ID)), "the first row is the heading")
+	require.Equal(t, string(roll.NoHeading), i.Mistake)
+	require.Equal(t, []string{"李**", "138****1234", "Z*****"}, i.Header)
+	columns := roll.Columns{roll.Name, roll.Phone, roll.MembershipNo}
+	check := func(first roll.FirstRow) staff.RollImport {
+		require.NoError(t, d.store.CheckRoll(d.as("li"), i.ID, columns, false, first))
+		return d.runRoll(i.ID)
+	}
+	require.Equal(t, string(roll.NoHeading), check("").Mistake, "it is never guessed")
+	require.Equal(t, []int{1, 0, 0, 0}, counts(check(roll.FirstRowHeading)))
+	checked := check(roll.FirstRowMember)
+	require.Equal(t, []int{2, 0, 0, 0}, counts(checked))
+	require.Equal(t, roll.FirstRowMember, checked.FirstRow)
+	fates, err := d.store.RollFates(t.Context(), i.ID, "", 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 2}, []int{fates[0].Row, fates[1].Row}, "rows are as spreadsheets count them")
+	require.Error(t, d.store.CheckRoll(d.as("li"), i.ID, columns, false, "nonsense"))
+	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID, *checked.FinishedAt))
+	require.Equal(t, []int{2, 0, 0, 0}, counts(d.runRoll(i.ID)), "imported as it was checked")
+
+	i = d.sendRoll("全称,随便\n李小伟,x\n", false)
+	require.Equal(t, string(roll.NoHeading), i.Mistake)
+	require.Equal(t, []string{"全称", "随便"}, i.Header, "a heading in other words is shown")
+}
+
+// TestAnotherCheckIsNotImported: what is imported is the check that somebody has read,
+// not what a colleague has tried since.
+func TestAnotherCheckIsNotImported(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	mine := d.sendRoll("姓名,会员号,分会\n李伟,Z-1,一分会\n", false)
+	require.Equal(t, []int{0, 0, 0, 1}, counts(mine))
+	require.NoError(t, d.store.CheckRoll(d.as("wang"), mine.ID, mine.Columns, true, ""))
+	refusal(t, d.store.ImportRoll(d.as("li"), mine.ID, *mine.FinishedAt), staff.RollChanged)
+	theirs := d.runRoll(mine.ID)
+	require.Equal(t, []int{1, 0, 0, 0}, counts(theirs))
+	refusal(t, d.store.ImportRoll(d.as("li"), mine.ID, *mine.FinishedAt), staff.RollChanged)
+	refusal(t, d.store.ImportRoll(d.as("li"), mine.ID, time.Time{}), staff.RollChanged)
+	require.NoError(t, d.store.ImportRoll(d.as("wang"), mine.ID, *theirs.FinishedAt))
+	refusal(t, d.store.ImportRoll(d.as("wang"), mine.ID, *theirs.FinishedAt), staff.AlreadyDone)
+	require.Equal(t, staff.ImportImported, d.runRoll(mine.ID).State)
 }
 
 // TestARiderWhoChangesMeanwhile: what somebody else has changed since it was read is
@@ -171,7 +211,7 @@ func TestARiderWhoChangesMeanwhile(t *testing.T) {
 	d := newDeck(t)
 	d.importRoll("姓名,会员号\n李伟,Z-1\n", false)
 	i := d.sendRoll("姓名,会员号,平台\n李伟,Z-1,甲\n", false)
-	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID))
+	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID, *i.FinishedAt))
 	conn, err := pgx.Connect(t.Context(), d.url)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
@@ -187,7 +227,7 @@ func TestARiderWhoChangesMeanwhile(t *testing.T) {
 	require.NoError(t, tx.Commit(t.Context()))
 	i = <-done
 	require.Equal(t, staff.ImportFailed, i.State)
-	require.Contains(t, i.Mistake, staff.TryAgain)
+	require.Equal(t, string(roll.BooksChanged), i.Mistake)
 	require.Equal(t, "elsewhere ", query[string](d, `SELECT street || ' ' || platform FROM rider WHERE membership_no = 'Z-1'`))
 }
 
@@ -197,14 +237,14 @@ func TestRollOfADyingReplica(t *testing.T) {
 	t.Parallel()
 	d := newDeck(t)
 	i := d.sendRoll(aRoll, true)
-	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID))
+	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID, *i.FinishedAt))
 	ctx, die := context.WithCancel(context.Background())
 	_, err := d.store.RunRoll(ctx, func([]byte) ([][]string, error) {
 		// Meanwhile nobody else takes it, and it is not asked for again.
 		did, err := d.open().RunRoll(context.Background(), readCSV)
 		require.NoError(t, err)
 		require.False(t, did)
-		refusal(t, d.store.CheckRoll(d.as("li"), i.ID, i.Columns, false), staff.TryAgain)
+		refusal(t, d.store.CheckRoll(d.as("li"), i.ID, i.Columns, false, ""), staff.TryAgain)
 		die()
 		return nil, errors.New("gone")
 	})

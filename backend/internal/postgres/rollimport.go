@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -45,24 +46,31 @@ func (s *Store) NewRollImport(ctx context.Context, fileName string, file []byte)
 	return id, err
 }
 
-// CheckRoll asks for another dry run, with other columns.
-func (s *Store) CheckRoll(ctx context.Context, id int64, columns roll.Columns, addBodies bool) error {
-	return s.wantRoll(ctx, id, staff.ImportCheck, `columns = $3, add_bodies = $4`, columns, addBodies)
+// CheckRoll asks for another dry run, with other columns; first says what the first
+// row is where none names the columns.
+func (s *Store) CheckRoll(ctx context.Context, id int64, columns roll.Columns, addBodies bool, first roll.FirstRow) error {
+	if first != roll.FirstRowUnsaid && first != roll.FirstRowHeading && first != roll.FirstRowMember {
+		return staff.Mistakef("first_row is %.20q: want heading or member", first)
+	}
+	return s.wantRoll(ctx, id, staff.ImportCheck, time.Time{}, `columns = $3, add_bodies = $4, first_row = $5`, columns, addBodies, string(first))
 }
 
-// ImportRoll asks for the import of a roll as it was checked.
-func (s *Store) ImportRoll(ctx context.Context, id int64) error {
-	return s.wantRoll(ctx, id, staff.ImportImport, ``)
+// ImportRoll asks for the import of a roll as it was checked; checked is when that
+// check, whose report somebody has read, had finished. Another one, with other
+// columns perhaps, is not imported in its place.
+func (s *Store) ImportRoll(ctx context.Context, id int64, checked time.Time) error {
+	return s.wantRoll(ctx, id, staff.ImportImport, checked, ``)
 }
 
-func (s *Store) wantRoll(ctx context.Context, id int64, state, set string, args ...any) error {
+func (s *Store) wantRoll(ctx context.Context, id int64, state string, checked time.Time, set string, args ...any) error {
 	if set != "" {
 		set = ", " + set
 	}
 	return s.acting(ctx, "roll", func(tx pgx.Tx) error {
 		var is string
 		var hasFile bool
-		err := tx.QueryRow(ctx, `SELECT state, file_sealed IS NOT NULL FROM roll_import WHERE import_id = $1 FOR UPDATE NOWAIT`, id).Scan(&is, &hasFile)
+		var finished *time.Time
+		err := tx.QueryRow(ctx, `SELECT state, file_sealed IS NOT NULL, finished_at FROM roll_import WHERE import_id = $1 FOR UPDATE NOWAIT`, id).Scan(&is, &hasFile, &finished)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			return fmt.Errorf("roll %d: %w", id, ErrNotFound)
@@ -70,6 +78,8 @@ func (s *Store) wantRoll(ctx context.Context, id int64, state, set string, args 
 			return &staff.Refusal{Code: staff.TryAgain}
 		case err != nil:
 			return err
+		case state == staff.ImportImport && (is == staff.ImportCheck || is == staff.ImportChecked && !finished.Equal(checked)):
+			return &staff.Refusal{Code: staff.RollChanged}
 		case !hasFile, state == staff.ImportImport && is != staff.ImportChecked, is == staff.ImportImport:
 			return &staff.Refusal{Code: staff.AlreadyDone, Detail: is}
 		}
@@ -82,12 +92,12 @@ func (s *Store) wantRoll(ctx context.Context, id int64, state, set string, args 
 	})
 }
 
-const sqlRollImports = `SELECT i.import_id, file_name, state, made_by, made_at, finished_at, columns, header, add_bodies, coalesce(mistake, ''),
+const sqlRollImports = `SELECT i.import_id, file_name, state, made_by, made_at, finished_at, columns, header, add_bodies, first_row, coalesce(mistake, ''),
 	added, changed, unchanged, refused, bodies, coalesce(p.done, 0), coalesce(p.rows, 0), file_sealed IS NOT NULL
 	FROM roll_import i LEFT JOIN roll_progress p USING (import_id)`
 
 func scanRollImport(r pgx.CollectableRow) (i staff.RollImport, err error) {
-	return i, r.Scan(&i.ID, &i.FileName, &i.State, &i.MadeBy, &i.MadeAt, &i.FinishedAt, &i.Columns, &i.Header, &i.AddBodies, &i.Mistake,
+	return i, r.Scan(&i.ID, &i.FileName, &i.State, &i.MadeBy, &i.MadeAt, &i.FinishedAt, &i.Columns, &i.Header, &i.AddBodies, &i.FirstRow, &i.Mistake,
 		&i.Added, &i.Changed, &i.Unchanged, &i.Refused, &i.Bodies, &i.Done, &i.Rows, &i.HasFile)
 }
 
@@ -157,15 +167,14 @@ func (s *Store) RunRoll(ctx context.Context, read func([]byte) ([][]string, erro
 		if err = job.open(s.o.Vault); err == nil {
 			err = s.runRoll(staff.As(ctx, staff.Actor{Login: job.by}), tx, job, read)
 		}
-		var mistake *rollMistake
-		// What the database refuses it would refuse again: the next roll must not wait.
-		if refusal := (*staff.Refusal)(nil); errors.As(err, &mistake) || errors.As(err, &refusal) || err != nil && ctx.Err() == nil && refused(err) {
-			fails, state = err, job.state
+		if m := mistakeOfRoll(err); m != nil && ctx.Err() == nil {
+			fails, state = m, job.state
+			s.log.Warn("a roll could not be read or imported", "reason", string(m.Code), "err", err)
 		}
 		return err
 	})
 	if fails != nil {
-		_, err = s.pool.Exec(ctx, `UPDATE roll_import SET state = 'failed', finished_at = now(), mistake = $2 WHERE import_id = $1 AND state = $3`, id, clean(fails.Error()), state)
+		_, err = s.pool.Exec(ctx, `UPDATE roll_import SET state = 'failed', finished_at = now(), mistake = $2 WHERE import_id = $1 AND state = $3`, id, fails.Error(), state)
 	}
 	if err != nil {
 		return false, fmt.Errorf("roll %d: %w", id, err)
@@ -173,10 +182,24 @@ func (s *Store) RunRoll(ctx context.Context, read func([]byte) ([][]string, erro
 	return id != 0, nil
 }
 
-// rollMistake is something wrong with the file as a whole.
-type rollMistake struct{ what string }
-
-func (m *rollMistake) Error() string { return m.what }
+// mistakeOfRoll is what staff are told of an import that failed, nil when it is to be
+// tried again. What the database refuses it would refuse again: the next roll must
+// not wait.
+func mistakeOfRoll(err error) *roll.FileMistake {
+	var m *roll.FileMistake
+	var refusal *staff.Refusal
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &m):
+		return m
+	case errors.As(err, &refusal):
+		return &roll.FileMistake{Code: roll.BooksChanged}
+	case refused(err):
+		return &roll.FileMistake{Code: roll.NotKept}
+	}
+	return nil
+}
 
 type rollJob struct {
 	id        int64
@@ -185,12 +208,13 @@ type rollJob struct {
 	file      []byte
 	columns   roll.Columns
 	addBodies bool
+	firstRow  roll.FirstRow
 }
 
 func (s *Store) takeRoll(ctx context.Context, tx pgx.Tx) (*rollJob, error) {
 	var j rollJob
-	err := tx.QueryRow(ctx, `SELECT import_id, state, wanted_by, file_sealed, columns, add_bodies FROM roll_import WHERE state IN ('check', 'import')
-		ORDER BY import_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED`).Scan(&j.id, &j.state, &j.by, &j.sealed, &j.columns, &j.addBodies)
+	err := tx.QueryRow(ctx, `SELECT import_id, state, wanted_by, file_sealed, columns, add_bodies, first_row FROM roll_import WHERE state IN ('check', 'import')
+		ORDER BY import_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED`).Scan(&j.id, &j.state, &j.by, &j.sealed, &j.columns, &j.addBodies, &j.firstRow)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
@@ -203,26 +227,48 @@ func (s *Store) takeRoll(ctx context.Context, tx pgx.Tx) (*rollJob, error) {
 // open opens the file.
 func (j *rollJob) open(v *phone.Vault) (err error) {
 	if j.file, err = v.OpenFile(j.sealed); err != nil {
-		return &rollMistake{err.Error()}
+		return fmt.Errorf("%w: %w", &roll.FileMistake{Code: roll.KeyChanged}, err)
 	}
 	return nil
+}
+
+// sheet finds the heading of a roll, what its columns hold, and where its members
+// begin.
+func (j *rollJob) sheet(rows [][]string) (header int, columns roll.Columns, names []string, mistake *roll.FileMistake) {
+	if len(rows) == 0 {
+		return 0, roll.Columns{}, []string{}, &roll.FileMistake{Code: roll.FileEmpty}
+	}
+	header, columns, named := roll.FindHeader(rows)
+	names = shownHeader(rows[header], !named && roll.LooksLikeMember(rows[header]))
+	if j.columns != nil {
+		columns = j.columns
+	}
+	switch code := columns.Complete(); {
+	case !named && j.firstRow == roll.FirstRowUnsaid:
+		mistake = &roll.FileMistake{Code: roll.NoHeading}
+	case code != "":
+		mistake = &roll.FileMistake{Code: code}
+	}
+	if !named && j.firstRow == roll.FirstRowMember {
+		header-- // it is the first that is read
+	}
+	return header, columns, names, mistake
 }
 
 func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]byte) ([][]string, error)) error {
 	rows, err := read(j.file)
 	if err != nil {
-		return &rollMistake{err.Error()}
+		if mistakeOfRoll(err) == nil {
+			err = fmt.Errorf("%w: %w", &roll.FileMistake{Code: roll.FileUnknown}, err)
+		}
+		return err
 	}
 	s.rollProgress(ctx, j.id, 0, len(rows))
-	header, columns := roll.FindHeader(rows)
-	names := shownHeader(rows[header])
-	if j.columns != nil {
-		columns = j.columns
-	}
-	if code := columns.Complete(); code != "" {
+	header, columns, names, mistake := j.sheet(rows)
+	if mistake != nil {
 		_, err = tx.Exec(ctx, `DELETE FROM roll_fate WHERE import_id = $1`, j.id)
 		if err == nil {
-			err = finishRoll(ctx, tx, j.id, staff.ImportFailed, columns, names, string(code), [4]int{}, 0)
+			err = finishRoll(ctx, tx, j.id, staff.ImportFailed, columns, names, mistake.Error(), [4]int{}, 0)
 		}
 		return err
 	}
@@ -267,13 +313,15 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 	return err
 }
 
-// shownHeader is a header as it is kept for a person to say what the columns hold:
-// it may be a member's row.
-func shownHeader(cells []string) []string {
+// shownHeader is a header as it is kept for a person to say what the columns hold; of
+// a member only what tells a name from a number.
+func shownHeader(cells []string, member bool) []string {
 	out := make([]string, len(cells))
 	for i, c := range cells {
 		if n, err := phone.Parse(c); err == nil {
 			c = n.Mask()
+		} else if r := []rune(c); member && len(r) > 1 {
+			c = string(r[:1]) + strings.Repeat("*", min(len(r)-1, 7))
 		}
 		out[i] = clean(c)
 	}

@@ -62,10 +62,10 @@ const headerWithin = 20
 
 // FindHeader gives the row that names the columns, counted from 0, and what it
 // says they hold. Of two columns with one name the first counts. Where no row names
-// a column it is the first that is not blank, for a person to say.
-func FindHeader(rows [][]string) (int, Columns) {
-	best, header := 0, 0
-	var columns Columns
+// a column, named is false and it is the first that is not blank: it may be a
+// heading with other words, or a member.
+func FindHeader(rows [][]string) (header int, columns Columns, named bool) {
+	best := 0
 	names := map[string]Field{}
 	for f, all := range called() {
 		for _, n := range all {
@@ -91,7 +91,27 @@ func FindHeader(rows [][]string) (int, Columns) {
 	if best == 0 && len(rows) > 0 {
 		columns = make(Columns, len(rows[header]))
 	}
-	return header, columns
+	return header, columns, best > 0
+}
+
+// LooksLikeMember reports whether a row is one of values: it has a phone, a day or a
+// long number, which headings have not.
+func LooksLikeMember(cells []string) bool {
+	for _, c := range cells {
+		digits := strings.Map(func(r rune) rune {
+			if unicode.IsDigit(r) {
+				return r
+			}
+			return -1
+		}, c)
+		if len(digits) > 4 {
+			return true
+		}
+		if _, ok := ParseDay(c); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // plain is a header's cell without what people decorate it with.

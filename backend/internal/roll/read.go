@@ -2,6 +2,7 @@ package roll
 
 import (
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,11 +11,28 @@ import (
 	"batteryswap/backend/internal/phone"
 )
 
-// Code is what is wrong with a row, or with the columns. The list is closed: each
-// has a text.
+// Code is what is wrong with a row, with the columns, or with the file. The list is
+// closed: each has a text.
 type Code string
 
-// The codes of what the file itself gets wrong.
+// The codes of a file as a whole. What stands behind some is FileMistake's number.
+const (
+	FileMissing    Code = "file_missing"
+	FileCut        Code = "file_cut"       // it did not come whole
+	FileTooLarge   Code = "file_too_large" // most, in MiB
+	FileEmpty      Code = "file_empty"
+	FileUnknown    Code = "file_unknown" // neither a workbook nor text
+	WorkbookUnread Code = "workbook_unread"
+	CSVUnread      Code = "csv_unread"       // line
+	TooManyRows    Code = "too_many_rows"    // most
+	TooManyColumns Code = "too_many_columns" // row
+	KeyChanged     Code = "key_changed"      // the file was kept with another key
+	BooksChanged   Code = "books_changed"    // a member was changed meanwhile
+	NotKept        Code = "not_kept"         // the database refuses something in it
+	NoHeading      Code = "no_heading"       // no row names a column
+)
+
+// The codes of columns and rows.
 const (
 	NoNameColumn  Code = "no_name_column"
 	NoKeyColumn   Code = "no_key_column"
@@ -37,10 +55,43 @@ const (
 // Codes is the closed list.
 func Codes() []Code {
 	return []Code{
+		FileMissing, FileCut, FileTooLarge, FileEmpty, FileUnknown, WorkbookUnread, CSVUnread, TooManyRows, TooManyColumns, KeyChanged, BooksChanged, NotKept, NoHeading,
 		NoNameColumn, NoKeyColumn, ColumnTwice, NoName, NoKey, BadPhone, RoundedPhone, PhoneTwice, MemberTwice, BadDate, EndsBefore, TooLong,
 		UnionUnknown, UnionUnclear, PhoneOfOther, NumberOfOther,
 	}
 }
+
+// FileMistake is what is wrong with a file as a whole.
+type FileMistake struct {
+	Code Code
+	N    int // as the code says, 0 for none
+}
+
+// Error is how it is kept, too: ParseFileMistake reads it.
+func (m *FileMistake) Error() string {
+	if m.N == 0 {
+		return string(m.Code)
+	}
+	return string(m.Code) + " " + strconv.Itoa(m.N)
+}
+
+// ParseFileMistake reads what was kept; false: it is none of the list.
+func ParseFileMistake(text string) (FileMistake, bool) {
+	code, number, _ := strings.Cut(text, " ")
+	n, _ := strconv.Atoi(number) // none: 0
+	return FileMistake{Code(code), n}, slices.Contains(Codes(), Code(code))
+}
+
+// FirstRow says what the first row is of a sheet in which no row names a column.
+type FirstRow string
+
+// What it can be. It is never guessed: a member would be lost, or a heading would
+// become one.
+const (
+	FirstRowUnsaid  FirstRow = ""
+	FirstRowHeading FirstRow = "heading"
+	FirstRowMember  FirstRow = "member"
+)
 
 // Levels is how deep a union's tree is: city, district, street, branch.
 const Levels = 4
@@ -83,7 +134,7 @@ type Sheet struct {
 	Blank int
 }
 
-// Read reads the rows below the header. A row that is wrong is told with all that
+// Read reads the rows below the header; -1: there is none above the first. A row that is wrong is told with all that
 // is wrong with it, and is no member.
 func Read(rows [][]string, header int, columns Columns) Sheet {
 	var s Sheet

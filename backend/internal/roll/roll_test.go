@@ -1,6 +1,8 @@
 package roll_test
 
 import (
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -27,10 +29,43 @@ func TestFindHeader(t *testing.T) {
 		"nothing known": {[][]string{{}, {"a", "b"}, {"c"}}, 1, roll.Columns{roll.Skip, roll.Skip}},
 		"empty":         {nil, 0, nil},
 	} {
-		header, columns := roll.FindHeader(c.rows)
+		header, columns, named := roll.FindHeader(c.rows)
 		require.Equal(t, c.header, header, name)
+		require.Equal(t, name != "nothing known" && name != "empty", named, name)
 		require.Equal(t, c.want, columns, name)
 	}
+}
+
+func TestLooksLikeMember(t *testing.T) {
+	for _, cells := range [][]string{{"李伟", "13800001234"}, {"李伟", "138-0000-1234"}, {"李伟", "2026年1月31日"}, {"Li", "HZ-100234"}} {
+		require.True(t, roll.LooksLikeMember(cells), cells)
+	}
+	for _, cells := range [][]string{{"姓名", "手机"}, {"会员全称", "随便什么"}, {"2026年名册"}, {}} {
+		require.False(t, roll.LooksLikeMember(cells), cells)
+	}
+}
+
+// TestNoRowIsLostToAHeading that is none.
+func TestNoRowIsLostToAHeading(t *testing.T) {
+	s := roll.Read([][]string{{"李伟", "13800001234"}, {"王芳", "1390"}}, -1, roll.Columns{roll.Name, roll.Phone})
+	require.Equal(t, 1, s.Members[0].Row)
+	require.Equal(t, 2, s.Mistakes[0].Row)
+}
+
+// TestCodesAreAll: the closed list is closed.
+func TestCodesAreAll(t *testing.T) {
+	b, err := os.ReadFile("read.go")
+	require.NoError(t, err)
+	codes := regexp.MustCompile(`\bCode += "([a-z_]+)"`).FindAllStringSubmatch(string(b), -1)
+	require.Len(t, roll.Codes(), len(codes))
+	for _, c := range codes {
+		require.Contains(t, roll.Codes(), roll.Code(c[1]))
+		m, known := roll.ParseFileMistake((&roll.FileMistake{Code: roll.Code(c[1]), N: 7}).Error())
+		require.True(t, known)
+		require.Equal(t, roll.FileMistake{Code: roll.Code(c[1]), N: 7}, m)
+	}
+	_, known := roll.ParseFileMistake("file: sheet \"x\": boom")
+	require.False(t, known)
 }
 
 func TestComplete(t *testing.T) {

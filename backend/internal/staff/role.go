@@ -69,6 +69,7 @@ const (
 	AlreadyDone     = "already_done" // somebody was first
 	BatteriesInside = "batteries_inside"
 	TryAgain        = "try_again"      // somebody else changed the same meanwhile
+	RollChanged     = "roll_changed"   // the roll was checked anew since
 	NotSettled      = "not_settled"    // a rider still has a battery, or one is owed
 	CabinetSilent   = "cabinet_silent" // it cannot be asked, or has not answered
 	TooSoon         = "too_soon"       // the same was done, or is wanted, already
@@ -78,7 +79,7 @@ const (
 func RefusalCodes() []string {
 	return []string{
 		LastAdmin, NotPersonal, AlreadyDecided, Contradiction, TooManyRecalled, SlotUnknown, NotWithStaff, Retired, NothingWaits, AlreadyDone, BatteriesInside,
-		TryAgain, NotSettled, CabinetSilent, TooSoon,
+		TryAgain, RollChanged, NotSettled, CabinetSilent, TooSoon,
 	}
 }
 

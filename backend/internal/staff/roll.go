@@ -35,7 +35,8 @@ type RollImport struct {
 	Columns                            roll.Columns
 	Header                             []string // cells that name the columns
 	AddBodies                          bool
-	Mistake                            string // code of package roll, or "" and Detail
+	FirstRow                           roll.FirstRow
+	Mistake                            string // as roll.ParseFileMistake reads it, "" for none
 	Added, Changed, Unchanged, Refused int
 	Bodies                             int
 	Done, Rows                         int // while it runs

@@ -54,7 +54,7 @@ func loadConsole() (*console, error) {
 		c.texts[lang] = t
 		c.byLanguage[lang], err = template.New("").Funcs(template.FuncMap{
 			"t": t.text, "tn": t.number, "tw": t.words, "grouped": grouped, "named": t.named, "style": func() template.CSS { return template.CSS(style) },
-			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "fates": t.fate, "short": short, "key": rand.Text, "said": t.said, "celsius": celsius,
+			"time": showTime, "day": showDay, "age": t.age, "ago": t.ago, "reason": t.reason, "esc": url.PathEscape, "fates": t.fate, "rollmistake": t.rollMistake, "short": short, "key": rand.Text, "said": t.said, "celsius": celsius,
 			"unanswered": func(o staff.Order) bool { return o.Unanswered(time.Now()) },
 		}).ParseFS(pageFiles, "templates/staff/*.html")
 		if err != nil {

@@ -85,8 +85,9 @@ type Acts interface {
 	RiderData(ctx context.Context, id swap.RiderID, reason string) ([]byte, error)
 	ForgetRider(ctx context.Context, id swap.RiderID, reason string) error
 	NewRollImport(ctx context.Context, fileName string, file []byte) (int64, error)
-	CheckRoll(ctx context.Context, id int64, columns roll.Columns, addBodies bool) error
-	ImportRoll(ctx context.Context, id int64) error
+	CheckRoll(ctx context.Context, id int64, columns roll.Columns, addBodies bool, first roll.FirstRow) error
+	// ImportRoll imports what the check found that had finished at a time: no other.
+	ImportRoll(ctx context.Context, id int64, checked time.Time) error
 	RenameBody(ctx context.Context, id int64, name string) error
 	NewBindingCode(context.Context, swap.RiderID) (string, time.Time, error)
 	StaffCredit(context.Context, swap.RiderID) error

@@ -3,6 +3,7 @@ package web
 import (
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -40,7 +41,7 @@ func (w *Web) registerRoll(page, act func(string, access, http.HandlerFunc)) {
 type rollsPage struct {
 	Bodies  []staff.UnionBody
 	Imports []staff.RollImport
-	Error   string
+	Mistake string // as roll.ParseFileMistake reads it
 }
 
 func (w *Web) pageRolls(rw http.ResponseWriter, r *http.Request) {
@@ -48,7 +49,7 @@ func (w *Web) pageRolls(rw http.ResponseWriter, r *http.Request) {
 }
 
 func (w *Web) rolls(rw http.ResponseWriter, r *http.Request, status int, mistake string) {
-	p := rollsPage{Error: mistake}
+	p := rollsPage{Mistake: mistake}
 	var err error
 	if p.Bodies, err = w.o.Staff.UnionTree(r.Context()); err == nil {
 		p.Imports, err = w.o.Staff.RollImports(r.Context())
@@ -65,8 +66,8 @@ func (w *Web) postRoll(rw http.ResponseWriter, r *http.Request) {
 	// A server's time for a request is meant for pages: an office's line is slower.
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(uploadTime)) // a server that cannot: its own time holds
 	name, file, err := readFile(r, maxRoll)
-	if err != nil {
-		w.rolls(rw, r, http.StatusUnprocessableEntity, err.Error())
+	if wrong := (*uploadMistake)(nil); errors.As(err, &wrong) {
+		w.rolls(rw, r, http.StatusUnprocessableEntity, wrong.FileMistake.Error())
 		return
 	}
 	id, err := w.o.Staff.NewRollImport(r.Context(), name, file)
@@ -77,25 +78,38 @@ func (w *Web) postRoll(rw http.ResponseWriter, r *http.Request) {
 	http.Redirect(rw, r, rollPath+"/"+strconv.FormatInt(id, 10), http.StatusSeeOther)
 }
 
-// readFile takes the file out of a form.
+// uploadMistake is a file that did not come: by the roll's code, and in words for
+// pages that tell mistakes of many kinds in one list.
+type uploadMistake struct {
+	roll.FileMistake
+	said string
+}
+
+// Error implements error.
+func (m *uploadMistake) Error() string { return "file: " + m.said }
+
+// readFile takes the file out of a form. Its error is an *uploadMistake.
 func readFile(r *http.Request, most int64) (string, []byte, error) {
+	wrong := func(code roll.Code, n int64, said string) (string, []byte, error) {
+		return "", nil, &uploadMistake{roll.FileMistake{Code: code, N: int(n)}, said}
+	}
 	if err := r.ParseMultipartForm(most); err != nil {
 		if large := (*http.MaxBytesError)(nil); errors.As(err, &large) {
-			return "", nil, errors.New("file: want one of at most " + strconv.FormatInt(most>>20, 10) + " MiB")
+			return wrong(roll.FileTooLarge, most>>20, fmt.Sprintf("want one of at most %d MiB", most>>20))
 		}
-		return "", nil, errors.New("file: want a form with one, whole")
+		return wrong(roll.FileCut, 0, "want a form with one, whole")
 	}
 	f, h, err := r.FormFile("file")
 	if err != nil {
-		return "", nil, errors.New("file: want a spreadsheet")
+		return wrong(roll.FileMissing, 0, "want a spreadsheet")
 	}
 	defer f.Close()
 	b, err := io.ReadAll(f)
 	if err != nil {
-		return "", nil, errors.New("file: it did not come whole")
+		return wrong(roll.FileCut, 0, "it did not come whole")
 	}
 	if len(b) == 0 {
-		return "", nil, errors.New("file: it is empty")
+		return wrong(roll.FileEmpty, 0, "it is empty")
 	}
 	return h.Filename, b, nil
 }
@@ -107,14 +121,26 @@ func importOf(r *http.Request) int64 {
 
 type rollPage struct {
 	staff.RollImport
-	Report   []staff.RollFate
-	Fields   []roll.Field
-	Choices  []choice
-	Fate     roll.Fate
-	Next     int
-	Fates    []roll.Fate
-	Mistaken bool // the mistake is one of package roll's
-	Percent  int
+	Report  []staff.RollFate
+	Fields  []roll.Field
+	Choices []choice
+	Fate    roll.Fate
+	Next    int
+	Fates   []roll.Fate
+	Percent int
+}
+
+// AsksFirstRow reports whether a person has to say what the first row is.
+func (p rollPage) AsksFirstRow() bool {
+	return p.FirstRow != roll.FirstRowUnsaid || p.Mistake == string(roll.NoHeading)
+}
+
+// Check names the check that the page shows: what is imported is that one.
+func (p rollPage) Check() string {
+	if p.FinishedAt == nil {
+		return ""
+	}
+	return p.FinishedAt.UTC().Format(time.RFC3339Nano)
 }
 
 // choice is a column and what it holds.
@@ -142,9 +168,6 @@ func (w *Web) pageRoll(rw http.ResponseWriter, r *http.Request) {
 		}
 		p.Choices = append(p.Choices, c)
 	}
-	for _, c := range roll.Codes() {
-		p.Mistaken = p.Mistaken || string(c) == p.Mistake
-	}
 	if p.Rows > 0 {
 		p.Percent = min(100, 100*p.Done/p.Rows)
 	}
@@ -161,13 +184,14 @@ func (w *Web) postCheckRoll(rw http.ResponseWriter, r *http.Request) {
 		err = staff.AsMistake(columns.Validate())
 	}
 	if err == nil {
-		err = w.o.Staff.CheckRoll(r.Context(), i.ID, columns, r.PostForm.Get("add_bodies") == "yes")
+		err = w.o.Staff.CheckRoll(r.Context(), i.ID, columns, r.PostForm.Get("add_bodies") == "yes", roll.FirstRow(r.PostForm.Get("first_row")))
 	}
 	w.after(rw, r, err, rollPath+"/"+strconv.FormatInt(importOf(r), 10), "roll_check")
 }
 
 func (w *Web) postImportRoll(rw http.ResponseWriter, r *http.Request) {
-	w.after(rw, r, w.o.Staff.ImportRoll(r.Context(), importOf(r)), rollPath+"/"+strconv.FormatInt(importOf(r), 10), "roll_import")
+	checked, _ := time.Parse(time.RFC3339Nano, r.PostForm.Get("check")) // none: it is no check's
+	w.after(rw, r, w.o.Staff.ImportRoll(r.Context(), importOf(r), checked), rollPath+"/"+strconv.FormatInt(importOf(r), 10), "roll_import")
 }
 
 func (w *Web) postBody(rw http.ResponseWriter, r *http.Request) {
@@ -199,6 +223,16 @@ func (w *Web) rollReport(rw http.ResponseWriter, r *http.Request) {
 		_ = c.Write([]string{strconv.Itoa(f.Row), t.text("fate." + string(f.Fate)), strings.Join(t.fate(f), "; ")})
 	}
 	c.Flush()
+}
+
+// rollMistake is what is wrong with a roll as a whole; what an older program has
+// written down is shown as it is.
+func (t texts) rollMistake(kept string) string {
+	m, known := roll.ParseFileMistake(kept)
+	if !known {
+		return t.text("import.wrong") + " " + kept
+	}
+	return t.number("rollcode."+string(m.Code), "{n}", m.N)
 }
 
 // fate says what changed in a row, or what is wrong with it.

@@ -1,0 +1,47 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"strings"
+
+	"batteryswap/backend/internal/postgres"
+	"batteryswap/backend/internal/roll"
+	"batteryswap/backend/internal/spreadsheet"
+)
+
+// ReadRoll reads the rows of a roll that staff sent. Its error is a
+// *roll.FileMistake, for which there is a text, with the cause for the log.
+func ReadRoll(file []byte) ([][]string, error) {
+	rows, err := spreadsheet.Rows(file, postgres.MaxRollRows)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", rollMistake(file, err), err)
+	}
+	return rows, nil
+}
+
+// rollMistake says what is wrong with a file that cannot be read.
+func rollMistake(file []byte, err error) *roll.FileMistake {
+	var line *csv.ParseError
+	row := 0
+	switch {
+	case len(bytes.TrimSpace(file)) == 0:
+		return &roll.FileMistake{Code: roll.FileEmpty}
+	case strings.Contains(err.Error(), "rows, want at most"):
+		return &roll.FileMistake{Code: roll.TooManyRows, N: postgres.MaxRollRows}
+	case scanned(err, "row %d:", &row):
+		return &roll.FileMistake{Code: roll.TooManyColumns, N: row}
+	case bytes.HasPrefix(file, []byte("PK")):
+		return &roll.FileMistake{Code: roll.WorkbookUnread}
+	case errors.As(err, &line):
+		return &roll.FileMistake{Code: roll.CSVUnread, N: line.Line}
+	}
+	return &roll.FileMistake{Code: roll.FileUnknown}
+}
+
+func scanned(err error, format string, n *int) bool {
+	found, _ := fmt.Sscanf(err.Error(), format, n) // another text: none
+	return found == 1
+}
