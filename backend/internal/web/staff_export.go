@@ -24,7 +24,7 @@ const (
 	// stalledAfter ends the sending to a browser that takes nothing.
 	stalledAfter = time.Minute
 	// maxExports bounds the exports at once, until they are sent: each has a snapshot
-	// of the books, some 50 MB of memory for a workbook, and a file.
+	// of the books, some 70 MB of memory for a workbook, and a file.
 	maxExports = 2
 )
 
@@ -108,6 +108,7 @@ func (w *Web) postExport(rw http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", spreadsheet.Format(e.Format).ContentType())
 	h.Set("Content-Disposition", spreadsheet.FileName(fmt.Sprintf("swaps-%s-%s.%s", e.From, e.To, e.Format), fmt.Sprintf("%s %s %s.%s", t.text("export.file"), e.From, e.To, e.Format)))
 	h.Set("Content-Length", strconv.FormatInt(size, 10))
+	rw.WriteHeader(http.StatusOK)
 	if _, err := io.Copy(patient{rw, r.Context()}, file); err != nil {
 		requestFrom(r.Context()).cause = err
 		panic(http.ErrAbortHandler) // the browser sees that it broke off
