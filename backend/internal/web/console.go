@@ -220,6 +220,14 @@ type message struct {
 	Next     time.Time // when it can be asked for again
 }
 
+// BackText is the text of the button that leads back.
+func (m message) BackText() string {
+	if strings.HasPrefix(m.Back, statisticsPath) {
+		return "menu.statistics"
+	}
+	return "back"
+}
+
 // staffFailed says why an act was not done, or a page is not there.
 func (w *Web) staffFailed(rw http.ResponseWriter, r *http.Request, err error) {
 	w.staffFailedOn(rw, r, err, "")

@@ -67,9 +67,13 @@ func TestMonthsAreComparedDayForDay(t *testing.T) {
 		require.Equal(t, x.change, p.Change, "%s on %s", x.month, x.today)
 		require.Equal(t, int64(7), p.Before.AsOf)
 		require.Equal(t, month.To < now, p.Next != "")
+		days := x.from
+		if x.to != x.from {
+			days += " – " + x.to
+		}
 		for language, texts := range map[string][2]string{
-			"en": {"the same days of the month before, " + x.from + " – " + x.to, "the whole month before, " + x.from + " – " + x.to},
-			"zh": {"上月同期 " + x.from + " – " + x.to, "上月全月 " + x.from + " – " + x.to},
+			"en": {"the same days of the month before, " + days + ":", "the whole month before, " + days + ":"},
+			"zh": {"上月同期 " + days + " 比较", "上月全月 " + days + " 比较"},
 		} {
 			rec := httptest.NewRecorder()
 			r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/staff/statistics/report", nil)

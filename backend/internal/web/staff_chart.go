@@ -15,17 +15,21 @@ type chart struct {
 	Label string // what it shows, for who cannot see it
 }
 
-// Sizes of a chart, in its own units; pages make it as wide as they are.
+// Sizes of a chart, in pixels. What says so is in percent of its width, which is the
+// page's: a phone shows all of it, with letters as large as elsewhere.
 const (
-	chartWidth  = 960
-	plotHeight  = 240
-	plotLeft    = 64
-	plotTop     = 16
-	lineHeight  = 28
-	maxLines    = 30
-	maxDayBars  = 124 // more are drawn by month
-	cellHeight  = 30
-	labelsWidth = 300
+	chartWidth = 960 // of one that is scaled
+	plotHeight = 240
+	plotLeft   = 12 // %
+	plotTop    = 16
+	widestBar  = 8 // %
+	lineHeight = 28
+	maxLines   = 30
+	maxDayBars = 124 // more are drawn by month
+	maxLabels  = 5   // that have room below the columns
+	cellHeight = 30
+	barsLeft   = 42 // %
+	longestBar = 42 // %
 )
 
 // Colours, told apart also without colour by what stands beside them.
@@ -49,11 +53,23 @@ func (t texts) chartOf(f statistics.Figure, rows []figureRow) chart {
 	}
 }
 
-// drawing collects the parts of a picture.
-type drawing struct{ strings.Builder }
+// drawing collects the parts of a picture; in a fluid one all that goes across is in
+// percent.
+type drawing struct {
+	strings.Builder
+	fluid bool
+}
+
+// across is a place or a width.
+func (d *drawing) across(v float64) string {
+	if d.fluid {
+		return fmt.Sprintf("%.2f%%", v)
+	}
+	return fmt.Sprintf("%.1f", v)
+}
 
 func (d *drawing) rect(x, y, w, h float64, colour, title string) {
-	fmt.Fprintf(d, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s">`, x, y, w, h, colour)
+	fmt.Fprintf(d, `<rect x="%s" y="%.1f" width="%s" height="%.1f" fill="%s">`, d.across(x), y, d.across(w), h, colour)
 	if title != "" {
 		fmt.Fprintf(d, `<title>%s</title>`, template.HTMLEscapeString(title))
 	}
@@ -61,13 +77,25 @@ func (d *drawing) rect(x, y, w, h float64, colour, title string) {
 }
 
 func (d *drawing) text(x, y float64, anchor, colour, s string) {
-	fmt.Fprintf(d, `<text x="%.1f" y="%.1f" text-anchor="%s" fill="%s" font-size="15">%s</text>`, x, y, anchor, colour, template.HTMLEscapeString(s))
+	fmt.Fprintf(d, `<text x="%s" y="%.1f" text-anchor="%s" fill="%s" font-size="%d">%s</text>`,
+		d.across(x), y, anchor, colour, map[bool]int{true: 14, false: 15}[d.fluid], template.HTMLEscapeString(s))
+}
+
+// clipped is a text that has so much room and no more.
+func (d *drawing) clipped(x, y, w float64, s string) {
+	fmt.Fprintf(d, `<svg x="%s" y="%.1f" width="%s" height="%d">`, d.across(x), y, d.across(w), lineHeight)
+	d.text(0, 19, "start", inkColour, s)
+	d.WriteString(`</svg>`)
 }
 
 // done is the picture: all that came from outside was escaped when it was drawn.
 func (d *drawing) done(height int, label string) chart {
-	svg := fmt.Sprintf(`<svg class="chart" viewBox="0 0 %d %d" role="img" aria-label="%s">%s</svg>`,
-		chartWidth, height, template.HTMLEscapeString(label), d.String())
+	size := fmt.Sprintf(`class="chart" viewBox="0 0 %d %d"`, chartWidth, height)
+	if d.fluid {
+		const frame = 2 * (8 + 1) // padding and border, as the style has them
+		size = fmt.Sprintf(`class="chart fluid" width="100%%" height="%d"`, height+frame)
+	}
+	svg := fmt.Sprintf(`<svg %s role="img" aria-label="%s">%s</svg>`, size, template.HTMLEscapeString(label), d.String())
 	return chart{template.HTML(svg), label}
 }
 
@@ -99,25 +127,36 @@ func (t texts) columns(f statistics.Figure) chart {
 	}
 	step := niceStep(top)
 	top = (top + step - 1) / step * step
-	var d drawing
+	d := drawing{fluid: true}
 	base := float64(plotTop + plotHeight)
 	for v := 0; v <= top; v += step {
 		y := base - float64(v)*plotHeight/float64(top)
-		d.rect(plotLeft, y, chartWidth-plotLeft, 1, gridColour, "")
-		d.text(plotLeft-8, y+5, "end", inkColour, grouped(v))
+		d.rect(plotLeft, y, 100-plotLeft, 1, gridColour, "")
+		d.text(plotLeft-1, y+5, "end", inkColour, grouped(v))
 	}
-	width := float64(chartWidth-plotLeft) / float64(max(1, len(all)))
-	every := (len(all) + 7) / 8 // so many labels have room
+	width := float64(100-plotLeft) / float64(max(1, len(all)))
+	wide := min(width*0.8, widestBar)
 	for i, b := range all {
 		x, h := plotLeft+float64(i)*width, float64(b.n)*plotHeight/float64(top)
 		if b.n > 0 {
-			d.rect(x+width*0.1, base-h, width*0.8, h, barColour, b.label+": "+grouped(b.n))
+			d.rect(x+(width-wide)/2, base-h, wide, h, barColour, b.label+": "+grouped(b.n))
 		}
-		if i%every == 0 && (i+every <= len(all) || i == 0) {
-			d.text(x+width/2, base+20, map[bool]string{true: "start", false: "middle"}[i == 0 && len(all) > 1], inkColour, shortDate(b.label, len(all)))
-		}
+		d.dayBelow(i, len(all), base+20, width, shortDate(b.label, len(all)))
 	}
 	return d.done(plotTop+plotHeight+32, label+" "+f.From.String()+"–"+f.To.String())
+}
+
+// dayBelow writes the label of column i of n, where there is room for it: the first's
+// and the last's always.
+func (d *drawing) dayBelow(i, n int, y, width float64, label string) {
+	every := (n + maxLabels - 1) / maxLabels
+	x := plotLeft + float64(i)*width
+	switch {
+	case n > 2*maxLabels && i == n-1:
+		d.text(x+width, y, "end", inkColour, label)
+	case i == 0, i == n-1, i%every == 0 && i+every < n:
+		d.text(x+width/2, y, "middle", inkColour, label)
+	}
 }
 
 // shortDate leaves the year away where there is room for little.
@@ -190,27 +229,13 @@ func (t texts) bars(f statistics.Figure, rows []figureRow) chart {
 	if len(all) == 0 {
 		return chart{}
 	}
-	var d drawing
+	d := drawing{fluid: true}
 	for i, r := range all {
-		y := float64(i * lineHeight)
-		d.text(float64(12*max(0, r.Depth)), y+19, "start", inkColour, cut(r.Label, 32-2*r.Depth))
-		w := float64(r.Swaps) * (chartWidth - labelsWidth - 90) / float64(top)
-		d.rect(labelsWidth, y+4, max(1, w), lineHeight-8, barColour, r.Label+": "+grouped(r.Swaps))
-		d.text(labelsWidth+w+8, y+19, "start", inkColour, grouped(r.Swaps))
+		y, indent := float64(i*lineHeight), 1.5*float64(max(0, r.Depth))
+		d.clipped(indent, y, barsLeft-1-indent, r.Label)
+		w := float64(r.Swaps) * longestBar / float64(top)
+		d.rect(barsLeft, y+4, max(0.2, w), lineHeight-8, barColour, r.Label+": "+grouped(r.Swaps))
+		d.text(barsLeft+w+1, y+19, "start", inkColour, grouped(r.Swaps))
 	}
 	return d.done(len(all)*lineHeight+4, t.text("chart."+string(f.By)))
-}
-
-// cut shortens a text to a width in Latin letters; a Chinese one is two wide.
-func cut(s string, width int) string {
-	n := 0
-	for i, r := range s {
-		if n++; r >= 0x2e80 {
-			n++
-		}
-		if n > width {
-			return s[:i] + "…"
-		}
-	}
-	return s
 }

@@ -443,6 +443,14 @@ type monthPage struct {
 	At                time.Time
 }
 
+// BeforeDays are the days that the month is compared with.
+func (p monthPage) BeforeDays() string {
+	if p.Before.From == p.Before.To {
+		return p.Before.From.String()
+	}
+	return p.Before.From.String() + " – " + p.Before.To.String()
+}
+
 // busiest is how many cabinets and hours a report names.
 const busiest = 10
 
@@ -458,7 +466,7 @@ func (w *Web) pageMonth(rw http.ResponseWriter, r *http.Request) {
 		month = d
 	}
 	if month > now {
-		w.staffFailed(rw, r, staff.Mistakef("month: %s has not begun, want at most %s", monthName(month), monthName(now)))
+		w.staffFailedOn(rw, r, staff.Mistakef("month: %s has not begun, want at most %s", monthName(month), monthName(now)), statisticsPath)
 		return
 	}
 	p, err := w.monthOf(r.Context(), w.console.texts[language(r)], statistics.Range{From: month, To: month.NextMonth() - 1}, now)
