@@ -366,7 +366,7 @@ func (d *desk) look() {
 		{"statistics", "/staff/statistics?compare=yes", "figures.definition"},
 		{"statistics-hours", "/staff/statistics?by=hour", "by.hour"},
 		{"statistics-streets", "/staff/statistics?by=street", "by.street"},
-		{"statistics-union", "/staff/statistics?by=union", "figures.hidden"},
+		{"statistics-union", "/staff/statistics?by=union", "figures.months"},
 		{"month", "/staff/statistics/report", "month.availability.why"},
 		{"me", "/staff/me", "me.sessions"},
 		{"audit-log", "/staff/audit-log", "page.audit-log"},
