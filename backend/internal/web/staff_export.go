@@ -83,7 +83,7 @@ func (w *Web) postExport(rw http.ResponseWriter, r *http.Request) {
 		w.exportFailed(rw, r, errExports)
 		return
 	}
-	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(exportTimeout)) // or the server's own holds
+	_ = http.NewResponseController(rw).SetWriteDeadline(time.Now().Add(exportTimeout + stalledAfter)) // or the server's own holds
 	file, err := newDraft()
 	if err != nil {
 		w.exportFailed(rw, r, err)
