@@ -353,11 +353,11 @@ func (v variable) queryText() string {
 // among the recording rules.
 func TestDashboardsNameWhatThereIs(t *testing.T) {
 	t.Parallel()
-	metrics := knownMetrics(t)
+	metrics := catalogue(t)
 	for uid, d := range loadDashboards(t) {
 		for _, q := range d.queries() {
 			for _, m := range regexp.MustCompile(`([A-Za-z_:][A-Za-z0-9_:]*)\{`).FindAllStringSubmatch(q, -1) {
-				require.True(t, metrics[m[1]], "%s: there is no %s: %s", uid, m[1], q)
+				require.Contains(t, metrics, m[1], "%s: %s", uid, q)
 			}
 		}
 	}
@@ -429,34 +429,6 @@ func TestDashboardsNameEveryAlarm(t *testing.T) {
 		}
 	}
 	require.Equal(t, 3, tables)
-}
-
-// knownMetrics are those of the catalogue, with what a histogram is made of, of
-// the recording rules, and of Prometheus itself.
-func knownMetrics(t *testing.T) map[string]bool {
-	t.Helper()
-	all := map[string]bool{"ALERTS": true, "up": true, "scrape_duration_seconds": true}
-	for _, name := range []string{"process_start_time_seconds", "process_cpu_seconds_total", "process_resident_memory_bytes"} {
-		all[name] = true // of both programs: the client library's, and the agent's own
-	}
-	b, err := os.ReadFile(filepath.Join(monitoringFolder(t), "README.md"))
-	require.NoError(t, err)
-	for _, m := range regexp.MustCompile("(?m)^\\| `(swap_[a-z_0-9]+)` \\|.*\\| (histogram)?.* \\|$").FindAllStringSubmatch(string(b), -1) {
-		all[m[1]] = true
-		if m[2] != "" {
-			all[m[1]+"_bucket"], all[m[1]+"_sum"], all[m[1]+"_count"] = true, true, true
-		}
-	}
-	rules, err := filepath.Glob(filepath.Join(monitoringFolder(t), "prometheus", "rules", "*.yml"))
-	require.NoError(t, err)
-	for _, name := range rules {
-		b, err := os.ReadFile(name)
-		require.NoError(t, err)
-		for _, m := range regexp.MustCompile(`(?m)^ +- record: (\S+)$`).FindAllStringSubmatch(string(b), -1) {
-			all[m[1]] = true
-		}
-	}
-	return all
 }
 
 // mapped are the words that a column shows for values, nil without such.

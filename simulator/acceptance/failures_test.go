@@ -72,47 +72,64 @@ func carried(test string) []int {
 	return all
 }
 
-// checkFailures says what is wrong with a table of failures.
-func checkFailures(table string, tests map[string]map[string]bool) []string {
-	wrong := []string{}
-	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+// complaints are what is wrong with a table.
+type complaints []string
+
+func (c *complaints) add(format string, args ...any) { *c = append(*c, fmt.Sprintf(format, args...)) }
+
+// rowsOf reads a table's rows by their number: which tests each names, all of which
+// must be there. name is how a row is called in a complaint.
+func (c *complaints) rowsOf(table string, row *regexp.Regexp, name string, tests map[string]map[string]bool) map[int]string {
 	rows := map[int]string{}
-	for _, row := range failureRow.FindAllStringSubmatch(table, -1) {
-		n, _ := strconv.Atoi(row[1]) // digits, by the expression
+	for _, m := range row.FindAllStringSubmatch(table, -1) {
+		n, _ := strconv.Atoi(m[1]) // digits, by the expression
 		if rows[n] != "" {
-			complain("row %d is there twice", n)
+			c.add("%s%d is there twice", name, n)
 		}
-		rows[n] = row[3] + " "
-		for part := range strings.SplitSeq(row[3], "; ") {
+		rows[n] = m[3] + " "
+		for part := range strings.SplitSeq(m[3], "; ") {
 			named := testsOf.FindStringSubmatch(part)
 			if named == nil {
-				complain("row %d: %q: want `package` and its tests", n, part)
+				c.add("%s%d: %q: want `package` and its tests", name, n, part)
 				continue
 			}
-			for _, name := range strings.Fields(named[2]) {
-				if !tests[named[1]][name] {
-					complain("row %d: %s has no test %s", n, named[1], name)
+			for _, test := range strings.Fields(named[2]) {
+				if !tests[named[1]][test] {
+					c.add("%s%d: %s has no test %s", name, n, named[1], test)
 				}
 			}
 		}
 	}
+	return rows
+}
+
+// everyNumberIsNamed demands of each test that carries the number of a row to stand in
+// it.
+func (c *complaints) everyNumberIsNamed(rows map[int]string, name string, tests map[string]map[string]bool, carried func(test string) []int) {
+	for _, dir := range slices.Sorted(maps.Keys(tests)) {
+		for _, test := range slices.Sorted(maps.Keys(tests[dir])) {
+			for _, n := range carried(test) {
+				if !regexp.MustCompile(test + `\b`).MatchString(rows[n]) {
+					c.add("%s%d does not name %s of %s, which carries its number", name, n, test, dir)
+				}
+			}
+		}
+	}
+}
+
+// checkFailures says what is wrong with a table of failures.
+func checkFailures(table string, tests map[string]map[string]bool) []string {
+	wrong := complaints{}
+	rows := wrong.rowsOf(table, failureRow, "row ", tests)
 	for n := 1; n <= lastFailure; n++ {
 		if rows[n] == "" {
-			complain("row %d is missing", n)
+			wrong.add("row %d is missing", n)
 		}
 	}
 	if len(rows) != lastFailure {
-		complain("there are %d rows, want %d", len(rows), lastFailure)
+		wrong.add("there are %d rows, want %d", len(rows), lastFailure)
 	}
-	for _, dir := range slices.Sorted(maps.Keys(tests)) {
-		for _, name := range slices.Sorted(maps.Keys(tests[dir])) {
-			for _, n := range carried(name) {
-				if !regexp.MustCompile(name + `\b`).MatchString(rows[n]) {
-					complain("row %d does not name %s of %s, which carries its number", n, name, dir)
-				}
-			}
-		}
-	}
+	wrong.everyNumberIsNamed(rows, "row ", tests, carried)
 	return wrong
 }
 

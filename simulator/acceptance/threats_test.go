@@ -1,11 +1,8 @@
 package acceptance
 
 import (
-	"fmt"
-	"maps"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -18,39 +15,21 @@ var (
 	threatOf  = regexp.MustCompile(`^TestT(\d\d)`)
 )
 
+// threatsCarried is the threat whose number a test carries in its name.
+func threatsCarried(test string) []int {
+	m := threatOf.FindStringSubmatch(test)
+	if m == nil {
+		return nil
+	}
+	n, _ := strconv.Atoi(m[1]) // digits, by the expression
+	return []int{n}
+}
+
 // checkThreats says what is wrong with a table of threats.
 func checkThreats(table string, tests map[string]map[string]bool) []string {
-	wrong := []string{}
-	complain := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	rows := map[int]string{}
-	for _, row := range threatRow.FindAllStringSubmatch(table, -1) {
-		n, _ := strconv.Atoi(row[1]) // digits, by the expression
-		if rows[n] != "" {
-			complain("T%d is there twice", n)
-		}
-		rows[n] = row[3] + " "
-		for part := range strings.SplitSeq(row[3], "; ") {
-			named := testsOf.FindStringSubmatch(part)
-			if named == nil {
-				complain("T%d: %q: want `package` and its tests", n, part)
-				continue
-			}
-			for _, name := range strings.Fields(named[2]) {
-				if !tests[named[1]][name] {
-					complain("T%d: %s has no test %s", n, named[1], name)
-				}
-			}
-		}
-	}
-	for _, dir := range slices.Sorted(maps.Keys(tests)) {
-		for _, name := range slices.Sorted(maps.Keys(tests[dir])) {
-			if m := threatOf.FindStringSubmatch(name); m != nil {
-				if n, _ := strconv.Atoi(m[1]); !strings.Contains(rows[n], " "+name+" ") && !strings.Contains(rows[n], " "+name+";") {
-					complain("T%d does not name %s of %s, which carries its number", n, name, dir)
-				}
-			}
-		}
-	}
+	wrong := complaints{}
+	rows := wrong.rowsOf(table, threatRow, "T", tests)
+	wrong.everyNumberIsNamed(rows, "T", tests, threatsCarried)
 	return wrong
 }
 

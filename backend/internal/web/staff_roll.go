@@ -66,8 +66,12 @@ func (w *Web) postRoll(rw http.ResponseWriter, r *http.Request) {
 	// A server's time for a request is meant for pages: an office's line is slower.
 	_ = http.NewResponseController(rw).SetReadDeadline(time.Now().Add(uploadTime)) // a server that cannot: its own time holds
 	name, file, err := readFile(r, maxRoll)
-	if wrong := (*uploadMistake)(nil); errors.As(err, &wrong) {
-		w.rolls(rw, r, http.StatusUnprocessableEntity, wrong.FileMistake.Error())
+	if err != nil {
+		mistake := roll.FileMistake{Code: roll.FileCut}
+		if wrong := (*uploadMistake)(nil); errors.As(err, &wrong) {
+			mistake = wrong.FileMistake
+		}
+		w.rolls(rw, r, http.StatusUnprocessableEntity, mistake.Error())
 		return
 	}
 	id, err := w.o.Staff.NewRollImport(r.Context(), name, file)
