@@ -20,6 +20,9 @@ func (b *Books) boot(c *Cabinet, p protocol.Boot, r Record, at Stamp) {
 // notStarted closes a swap that touched no door.
 func (b *Books) notStarted(s *Swap, reason protocol.Reason, at Stamp) {
 	b.free(s, at)
+	for _, x := range b.Batteries {
+		b.caughtUp(x, s)
+	}
 	b.end(s, protocol.OutcomeNotStarted, reason, at)
 }
 
@@ -216,6 +219,9 @@ func (b *Books) deposit(s *Swap, p protocol.Deposit, at Stamp) {
 			s.Reason = p.Reason
 		}
 		s.Step = StepVerify
+		if x := b.Batteries[serial]; x != nil {
+			b.caughtUp(x, s) // it goes back to its rider, or is held: where staff have said that it is stands
+		}
 		b.touchSwap(s, at)
 		return
 	case s.Kind != "" && !s.Kind.Deposits():

@@ -168,8 +168,9 @@ type Battery struct {
 	RiderID       RiderID // with a rider; under review: the rider who may have it
 	CabinetID     protocol.CabinetID
 	Slot          int
-	// AheadOf are swaps at silent cabinets that gave this battery to their rider,
-	// which has not been told yet, though it has been deposited elsewhere since.
+	// AheadOf are open swaps of which less has been told than of this battery: they
+	// gave it to their rider, though it has been deposited elsewhere since; or they
+	// may have taken it in, though staff have said since that their rider has it.
 	AheadOf []protocol.SwapID
 	Entries int // of the ledger that name it
 }

@@ -125,10 +125,12 @@ func shown(inv protocol.Inventory, serial protocol.BatterySerial) int {
 }
 
 // untold finds batteries that were deposited elsewhere on the ground that this
-// swap had given them to its rider, which it did not.
+// swap had given them to its rider, which it did not. One that it did not take in
+// is where staff have said since.
 func (b *Books) untold(s *Swap, at Stamp) {
-	for _, serial := range s.serials() {
-		if x := b.Batteries[serial]; x != nil && b.caughtUp(x, s) {
+	gave := s.serials()
+	for serial, x := range b.Batteries {
+		if b.caughtUp(x, s) && slices.Contains(gave, serial) {
 			b.review(s, at, protocol.ReasonSameSerialTwice)
 		}
 	}

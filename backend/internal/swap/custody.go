@@ -47,6 +47,7 @@ func (b *Books) battery(s *Swap, serial protocol.BatterySerial, at Stamp) (x *Ba
 // its rider.
 func (b *Books) bookDeposit(s *Swap, slot int, serial protocol.BatterySerial, derived bool, at Stamp) {
 	x, made := b.battery(s, serial, at)
+	said := b.caughtUp(x, s) // staff have said that the rider has it, since the swap was granted
 	e := Entry{What: Deposited, Slot: slot, BatterySerial: serial, Holder: InSlot, Derived: derived}
 	switch {
 	case made || b.hasIt(s, x):
@@ -72,6 +73,12 @@ func (b *Books) bookDeposit(s *Swap, slot int, serial protocol.BatterySerial, de
 	if r := b.Riders[s.RiderID]; r != nil {
 		r.Deposits++
 		b.touchRider(r)
+	}
+	if said && e.Holder == InSlot {
+		// It was put in and taken out by staff for its rider, or the other way round:
+		// no clock that both trust says which.
+		b.review(s, at, protocol.ReasonContradictsBooks)
+		b.doubt(s, serial, at)
 	}
 }
 

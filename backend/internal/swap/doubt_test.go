@@ -166,3 +166,66 @@ func TestATakeAfterAnOwedEndSetsTheCreditAside(t *testing.T) {
 		})
 	}
 }
+
+// TestStaffSpeakBeforeTheCabinet: staff say that a battery is with a rider whose
+// swap its cabinet has not told yet. Had it been put in before, or was it after?
+func TestStaffSpeakBeforeTheCabinet(t *testing.T) {
+	for name, c := range map[string]struct {
+		before  bool // the swap was asked for
+		to      Place
+		tell    func(*protocol.Grant) []protocol.Payload
+		whats   []What
+		holder  Holder
+		asked   protocol.Reason
+		credits int
+	}{
+		"put in, then given back, or the other way round": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, deposit(g, own, true, ""), closed(g, protocol.OutcomeDepositedOwed))
+		}, []What{Deposited, Doubted, CreditOpened}, UnderCheck, protocol.ReasonContradictsBooks, 1},
+		"only its end is told": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, closed(g, protocol.OutcomeDepositedOwed))
+		}, []What{Deposited, Doubted, CreditOpened}, UnderCheck, protocol.ReasonContradictsBooks, 1},
+		"said before the swap": {true, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, deposit(g, own, true, ""), closed(g, protocol.OutcomeDepositedOwed))
+		}, []What{Deposited, CreditOpened}, InSlot, "", 1},
+		"nothing put in": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, closed(g, protocol.OutcomeNoDeposit))
+		}, nil, WithRider, "", 0},
+		"not accepted, and taken back": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, deposit(g, own, false, protocol.ReasonTooHot), closed(g, protocol.OutcomeReturned))
+		}, nil, WithRider, "", 0},
+		"never started": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return []protocol.Payload{protocol.Void{SwapID: g.SwapID}}
+		}, nil, WithRider, "", 0},
+		"put in, then taken away by staff": {false, Place{}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, deposit(g, own, true, ""), closed(g, protocol.OutcomeDepositedOwed))
+		}, []What{Deposited, CreditOpened}, UnderCheck, protocol.ReasonSameSerialTwice, 1},
+	} {
+		for heard := range 3 { // ACCEPT, and an INTENT or the end
+			k := newBench(t)
+			say := func() { require.NoError(t, k.Assign(id(801), own, c.to, Now(k.now))) }
+			if c.before {
+				say()
+			}
+			g := k.ready(protocol.KindSwap)
+			said := c.tell(g)
+			heard = min(heard, len(said)-1)
+			k.log.write(said[:heard]...)
+			k.fold()
+			if !c.before {
+				say()
+			}
+			k.log.write(said[heard:]...)
+			k.fold()
+			s, x := k.Swaps[g.SwapID], k.Batteries[own]
+			require.Equal(t, c.whats, k.whats(g.SwapID), "%s: %d heard", name, heard)
+			require.Equal(t, c.holder, x.Holder, name)
+			require.Equal(t, c.credits, k.credits(alice), name)
+			require.Equal(t, c.asked, s.Reviewed, name)
+			require.Empty(t, x.AheadOf, "%s: the swap has told", name)
+			if c.to.RiderID != "" && c.holder == UnderCheck {
+				require.Equal(t, alice, x.RiderID, "who may have it, and may put it in elsewhere")
+			}
+		}
+	}
+}

@@ -58,7 +58,18 @@ func (b *Books) Assign(act protocol.SwapID, serial protocol.BatterySerial, to Pl
 	x.AheadOf = nil
 	b.place(x, e.Holder, e.RiderID, e.CabinetID, e.Slot)
 	b.add(e)
+	for _, s := range sorted(b.Swaps) {
+		if e.Holder == WithRider && s.RiderID == e.RiderID && s.mayTakeIn() {
+			b.putAhead(x, s)
+		}
+	}
 	return nil
+}
+
+// mayTakeIn reports whether the swap's cabinet may yet tell of a deposit, perhaps of
+// one that was made before now.
+func (s *Swap) mayTakeIn() bool {
+	return (s.State == StateGranted || s.State == StateActive) && (s.Kind == "" || s.Kind.Deposits()) && s.Judgement != Accepted
 }
 
 // StaffCredit gives a rider a first battery to come.
