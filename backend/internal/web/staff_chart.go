@@ -10,15 +10,11 @@ import (
 )
 
 // chart is a picture that stands above the table with its numbers.
-type chart struct {
-	SVG   template.HTML
-	Label string // what it shows, for who cannot see it
-}
+type chart struct{ SVG template.HTML }
 
-// Sizes of a chart, in pixels. What says so is in percent of its width, which is the
+// Sizes of a chart, in pixels. What goes across is in percent of its width, which is the
 // page's: a phone shows all of it, with letters as large as elsewhere.
 const (
-	chartWidth = 960 // of one that is scaled
 	plotHeight = 240
 	plotLeft   = 12 // %
 	plotTop    = 16
@@ -28,6 +24,7 @@ const (
 	maxDayBars = 124 // more are drawn by month
 	maxLabels  = 5   // that have room below the columns
 	cellHeight = 30
+	cellsLeft  = 14 // %
 	barsLeft   = 42 // %
 	longestBar = 42 // %
 )
@@ -53,23 +50,11 @@ func (t texts) chartOf(f statistics.Figure, rows []figureRow) chart {
 	}
 }
 
-// drawing collects the parts of a picture; in a fluid one all that goes across is in
-// percent.
-type drawing struct {
-	strings.Builder
-	fluid bool
-}
-
-// across is a place or a width.
-func (d *drawing) across(v float64) string {
-	if d.fluid {
-		return fmt.Sprintf("%.2f%%", v)
-	}
-	return fmt.Sprintf("%.1f", v)
-}
+// drawing collects the parts of a picture. x and w are in percent, y and h in pixels.
+type drawing struct{ strings.Builder }
 
 func (d *drawing) rect(x, y, w, h float64, colour, title string) {
-	fmt.Fprintf(d, `<rect x="%s" y="%.1f" width="%s" height="%.1f" fill="%s">`, d.across(x), y, d.across(w), h, colour)
+	fmt.Fprintf(d, `<rect x="%.2f%%" y="%.1f" width="%.2f%%" height="%.1f" fill="%s">`, x, y, w, h, colour)
 	if title != "" {
 		fmt.Fprintf(d, `<title>%s</title>`, template.HTMLEscapeString(title))
 	}
@@ -77,26 +62,27 @@ func (d *drawing) rect(x, y, w, h float64, colour, title string) {
 }
 
 func (d *drawing) text(x, y float64, anchor, colour, s string) {
-	fmt.Fprintf(d, `<text x="%s" y="%.1f" text-anchor="%s" fill="%s" font-size="%d">%s</text>`,
-		d.across(x), y, anchor, colour, map[bool]int{true: 14, false: 15}[d.fluid], template.HTMLEscapeString(s))
+	fmt.Fprintf(d, `<text x="%.2f%%" y="%.1f" text-anchor="%s" fill="%s" font-size="14">%s</text>`, x, y, anchor, colour, template.HTMLEscapeString(s))
+}
+
+// number stands in a cell, where the page is wide enough for it.
+func (d *drawing) number(x, y float64, colour string, n int) {
+	fmt.Fprintf(d, `<text class="cell" x="%.2f%%" y="%.1f" text-anchor="middle" fill="%s" font-size="14">%d</text>`, x, y, colour, n)
 }
 
 // clipped is a text that has so much room and no more.
 func (d *drawing) clipped(x, y, w float64, s string) {
-	fmt.Fprintf(d, `<svg x="%s" y="%.1f" width="%s" height="%d">`, d.across(x), y, d.across(w), lineHeight)
+	fmt.Fprintf(d, `<svg x="%.2f%%" y="%.1f" width="%.2f%%" height="%d">`, x, y, w, lineHeight)
 	d.text(0, 19, "start", inkColour, s)
 	d.WriteString(`</svg>`)
 }
 
-// done is the picture: all that came from outside was escaped when it was drawn.
+// done is the picture, with what it shows for who cannot see it. All that came from
+// outside was escaped when it was drawn.
 func (d *drawing) done(height int, label string) chart {
-	size := fmt.Sprintf(`class="chart" viewBox="0 0 %d %d"`, chartWidth, height)
-	if d.fluid {
-		const frame = 2 * (8 + 1) // padding and border, as the style has them
-		size = fmt.Sprintf(`class="chart fluid" width="100%%" height="%d"`, height+frame)
-	}
-	svg := fmt.Sprintf(`<svg %s role="img" aria-label="%s">%s</svg>`, size, template.HTMLEscapeString(label), d.String())
-	return chart{template.HTML(svg), label}
+	const frame = 2 * (8 + 1) // padding and border, as the style has them
+	svg := fmt.Sprintf(`<svg class="chart" width="100%%" height="%d" role="img" aria-label="%s">%s</svg>`, height+frame, template.HTMLEscapeString(label), d.String())
+	return chart{template.HTML(svg)}
 }
 
 // bar is one of a chart's columns.
@@ -127,7 +113,7 @@ func (t texts) columns(f statistics.Figure) chart {
 	}
 	step := niceStep(top)
 	top = (top + step - 1) / step * step
-	d := drawing{fluid: true}
+	var d drawing
 	base := float64(plotTop + plotHeight)
 	for v := 0; v <= top; v += step {
 		y := base - float64(v)*plotHeight/float64(top)
@@ -187,26 +173,25 @@ func (t texts) heat(f statistics.Figure) chart {
 		top = max(top, g.Swaps)
 	}
 	var d drawing
-	const left = 72
-	width := float64(chartWidth-left) / 24
+	const width = (100 - cellsLeft) / 24.
 	for hour := range 24 {
 		if hour%2 == 0 {
-			d.text(left+(float64(hour)+0.5)*width, 16, "middle", inkColour, strconv.Itoa(hour))
+			d.text(cellsLeft+(float64(hour)+0.5)*width, 16, "middle", inkColour, strconv.Itoa(hour))
 		}
 	}
 	for day := 1; day <= 7; day++ {
 		y := float64(24 + (day-1)*cellHeight)
-		d.text(left-8, y+20, "end", inkColour, t.text("weekday."+strconv.Itoa(day)))
+		d.text(cellsLeft-1, y+20, "end", inkColour, t.text("weekday."+strconv.Itoa(day)))
 		for hour := range 24 {
 			k := n[fmt.Sprintf("%d/%02d", day, hour)]
 			shade := 5 * k / top // 0 to 5
 			if k > 0 {
 				shade = max(1, shade)
 			}
-			x := left + float64(hour)*width
-			d.rect(x+1, y+1, width-2, cellHeight-2, heatColours[shade], fmt.Sprintf("%s %02d:00: %s", t.text("weekday."+strconv.Itoa(day)), hour, grouped(k)))
+			x := cellsLeft + float64(hour)*width
+			d.rect(x, y+1, width*0.93, cellHeight-2, heatColours[shade], fmt.Sprintf("%s %02d:00: %s", t.text("weekday."+strconv.Itoa(day)), hour, grouped(k)))
 			if k > 0 && k < 10000 {
-				d.text(x+width/2, y+20, "middle", map[bool]string{true: "#fff", false: inkColour}[shade >= 3], strconv.Itoa(k))
+				d.number(x+width*0.465, y+20, map[bool]string{true: "#fff", false: inkColour}[shade >= 3], k)
 			}
 		}
 	}
@@ -229,7 +214,7 @@ func (t texts) bars(f statistics.Figure, rows []figureRow) chart {
 	if len(all) == 0 {
 		return chart{}
 	}
-	d := drawing{fluid: true}
+	var d drawing
 	for i, r := range all {
 		y, indent := float64(i*lineHeight), 1.5*float64(max(0, r.Depth))
 		d.clipped(indent, y, barsLeft-1-indent, r.Label)
