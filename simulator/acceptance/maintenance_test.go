@@ -224,7 +224,8 @@ func (d *desk) maintain(slot int) {
 		d.tap("form[action$='/maintenance'] button[" + button + "]")
 		d.says(d.words[says])
 	}
-	press("value=begin", "reason.key_not_turned")
+	press("value=begin", "no.order_refused") // the cabinet's page may name the reason of one before
+	d.says(d.words["reason.key_not_turned"])
 	d.see("maintenance-no-key")
 	k.key(c, true)
 	s.until("the cabinet does not see the key", func() bool {
