@@ -61,8 +61,8 @@ func (d *drawing) rect(x, y, w, h float64, colour, title string) {
 	d.WriteString(`</rect>`)
 }
 
-func (d *drawing) text(x, y float64, anchor, colour, s string) {
-	fmt.Fprintf(d, `<text x="%.2f%%" y="%.1f" text-anchor="%s" fill="%s" font-size="14">%s</text>`, x, y, anchor, colour, template.HTMLEscapeString(s))
+func (d *drawing) text(x, y float64, anchor, s string) {
+	fmt.Fprintf(d, `<text x="%.2f%%" y="%.1f" text-anchor="%s" fill="%s" font-size="14">%s</text>`, x, y, anchor, inkColour, template.HTMLEscapeString(s))
 }
 
 // number stands in a cell, where the page is wide enough for it.
@@ -73,7 +73,7 @@ func (d *drawing) number(x, y float64, colour string, n int) {
 // clipped is a text that has so much room and no more.
 func (d *drawing) clipped(x, y, w float64, s string) {
 	fmt.Fprintf(d, `<svg x="%.2f%%" y="%.1f" width="%.2f%%" height="%d">`, x, y, w, lineHeight)
-	d.text(0, 19, "start", inkColour, s)
+	d.text(0, 19, "start", s)
 	d.WriteString(`</svg>`)
 }
 
@@ -118,7 +118,7 @@ func (t texts) columns(f statistics.Figure) chart {
 	for v := 0; v <= top; v += step {
 		y := base - float64(v)*plotHeight/float64(top)
 		d.rect(plotLeft, y, 100-plotLeft, 1, gridColour, "")
-		d.text(plotLeft-1, y+5, "end", inkColour, grouped(v))
+		d.text(plotLeft-1, y+5, "end", grouped(v))
 	}
 	width := float64(100-plotLeft) / float64(max(1, len(all)))
 	wide := min(width*0.8, widestBar)
@@ -139,9 +139,9 @@ func (d *drawing) dayBelow(i, n int, y, width float64, label string) {
 	x := plotLeft + float64(i)*width
 	switch {
 	case n > 2*maxLabels && i == n-1:
-		d.text(x+width, y, "end", inkColour, label)
+		d.text(x+width, y, "end", label)
 	case i == 0, i == n-1, i%every == 0 && i+every < n:
-		d.text(x+width/2, y, "middle", inkColour, label)
+		d.text(x+width/2, y, "middle", label)
 	}
 }
 
@@ -176,12 +176,12 @@ func (t texts) heat(f statistics.Figure) chart {
 	const width = (100 - cellsLeft) / 24.
 	for hour := range 24 {
 		if hour%2 == 0 {
-			d.text(cellsLeft+(float64(hour)+0.5)*width, 16, "middle", inkColour, strconv.Itoa(hour))
+			d.text(cellsLeft+(float64(hour)+0.5)*width, 16, "middle", strconv.Itoa(hour))
 		}
 	}
 	for day := 1; day <= 7; day++ {
 		y := float64(24 + (day-1)*cellHeight)
-		d.text(cellsLeft-1, y+20, "end", inkColour, t.text("weekday."+strconv.Itoa(day)))
+		d.text(cellsLeft-1, y+20, "end", t.text("weekday."+strconv.Itoa(day)))
 		for hour := range 24 {
 			k := n[fmt.Sprintf("%d/%02d", day, hour)]
 			shade := 5 * k / top // 0 to 5
@@ -220,7 +220,7 @@ func (t texts) bars(f statistics.Figure, rows []figureRow) chart {
 		d.clipped(indent, y, barsLeft-1-indent, r.Label)
 		w := float64(r.Swaps) * longestBar / float64(top)
 		d.rect(barsLeft, y+4, max(0.2, w), lineHeight-8, barColour, r.Label+": "+grouped(r.Swaps))
-		d.text(barsLeft+w+1, y+19, "start", inkColour, grouped(r.Swaps))
+		d.text(barsLeft+w+1, y+19, "start", grouped(r.Swaps))
 	}
 	return d.done(len(all)*lineHeight+4, t.text("chart."+string(f.By)))
 }
