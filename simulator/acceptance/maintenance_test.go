@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"batteryswap/protocol"
@@ -221,7 +222,11 @@ func (d *desk) maintain(slot int) {
 	page := "/staff/cabinets/" + c.id
 	press := func(button, says string) {
 		d.open(page)
+		_, err := chromedp.Run(d.ctx, chromedp.Evaluate[string](`document.body.dataset.old = "yes"`))
+		require.NoError(d.t, err)
 		d.tap("form[action$='/maintenance'] button[" + button + "]")
+		// The page may say it of an earlier order: what counts is the answer to this one.
+		require.NoError(d.t, chromedp.Do(d.ctx, chromedp.WaitVisible(chromedp.CSS("body:not([data-old]) main"))))
 		d.says(d.words[says])
 	}
 	press("value=begin", "no.order_refused") // the cabinet's page may name the reason of one before
