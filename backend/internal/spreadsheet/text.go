@@ -35,14 +35,13 @@ func kept(s string) string {
 // time or a truth: it consists of digits and what stands among them in one of these.
 // Rather too many than too few, for programs and their languages differ.
 func isValue(s string) bool {
-	s = strings.TrimFunc(s, unicode.IsSpace)
-	if strings.EqualFold(s, "true") || strings.EqualFold(s, "false") {
+	s = strings.ToLower(strings.TrimSpace(strings.Map(narrow, s)))
+	if s == "true" || s == "false" {
 		return true
 	}
 	digits, dashes, before := 0, 0, rune(0)
 	for s != "" {
 		r, n := utf8.DecodeRuneInString(s)
-		r = narrow(r)
 		switch {
 		case r >= '0' && r <= '9':
 			digits++
@@ -72,26 +71,27 @@ func narrow(r rune) rune {
 	return r
 }
 
-// word is the length of a word at the beginning of a text that stands in days,
-// times or numbers, 0 when there is none. before is the character before it.
+// word is the length of a word at the beginning of a text, in small letters, that
+// stands in days, times or numbers, 0 when there is none. before is the character
+// before it.
 func word(s string, before rune) int {
 	for _, w := range [...]string{
 		"january", "february", "march", "april", "june", "july", "august", "september", "october", "november", "december",
 		"jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sept", "sep", "oct", "nov", "dec",
 		"am", "pm", "年", "月", "日", "时", "時", "点", "分", "秒", "上午", "下午",
 	} {
-		if len(s) >= len(w) && strings.EqualFold(s[:len(w)], w) {
+		if strings.HasPrefix(s, w) {
 			return len(w)
 		}
 	}
 	letters := ""
 	switch {
 	case before >= '0' && before <= '9':
-		letters = "etz" // 1e5, 2026-01-02T03:04Z
+		letters = "etzap" // 1e5, 2026-01-02T03:04Z, 1:30p
 	case before == ' ':
 		letters = "ap" // 1:30 p
 	}
-	if strings.IndexByte(letters, s[0]|0x20) >= 0 {
+	if strings.IndexByte(letters, s[0]) >= 0 {
 		return 1
 	}
 	return 0
