@@ -105,3 +105,23 @@ func TestAllowedConfigIsApplied(t *testing.T) {
 	r.event(Configure{Config: cfg})
 	require.True(t, r.durable().Config.OutOfService, "rejected: %v", r.rejected)
 }
+
+// A lock that the epoch before had pulsed may let its door spring open late: no
+// other door is opened before that slot is closed (I8), held or not.
+func TestNewEpochWaitsForADoorThatSticks(t *testing.T) {
+	r := usual(t)
+	r.start(1, protocol.KindSwap)
+	n := r.opened(protocol.PurposeDeposit)
+	r.box(n).open, r.box(n).unlocked = false, true // the door sticks: the bolt is pulled, and it is merely shut
+	r.newEpoch(true)
+	r.wait(10 * time.Second)
+	require.Nil(t, r.open())
+	require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, n))
+	no, ok := r.prepare(2, protocol.KindSwap).(protocol.Refused)
+	require.True(t, ok, "slot %d is not closed", n)
+	require.Equal(t, protocol.ReasonBusy, no.Reason)
+	r.shut(n)
+	r.wait(3 * time.Second)
+	_, ok = r.prepare(3, protocol.KindSwap).(protocol.Prepared)
+	require.True(t, ok, "all is closed")
+}

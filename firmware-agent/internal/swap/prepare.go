@@ -69,10 +69,13 @@ func (m *Machine) waking() bool {
 	return m.in.Now-m.startedAt < wakeWindow && slices.ContainsFunc(m.in.Slots, unread)
 }
 
-// ajar reports whether a slot in service is read and not provably closed.
+// ajar reports whether a slot is read and not provably closed. One that is out for
+// a fault stops nobody, but one that is held, or was forced, may be open: a lock
+// that an epoch before had pulsed lets its door spring open late.
 func (m *Machine) ajar() bool {
 	for _, v := range m.in.Slots {
-		if v.Fresh && !v.Closed && (!m.durable.Out(v) || m.durable.Alarmed(protocol.AlarmTamper, v.Slot)) {
+		mayOpen := m.durable.Alarmed(protocol.AlarmTamper, v.Slot) || m.durable.Alarmed(protocol.AlarmHeldBattery, v.Slot)
+		if v.Fresh && !v.Closed && (!m.durable.Out(v) || mayOpen) {
 			return true
 		}
 	}
