@@ -24,6 +24,7 @@ func TestT22FromARiderToNoSwap(t *testing.T) {
 	id, err := o.store.AddRider(t.Context(), postgres.NewRider{Name: "Zhang San", Union: "Branch 1"})
 	require.NoError(t, err)
 	o.battery("OWN-Z", swap.Place{RiderID: id})
+	o.battery("IN-SLOT", swap.Place{CabinetID: "hb-0001", Slot: 5})
 	require.Eventually(t, func() bool {
 		_, err := o.pool.Exec(t.Context(), `UPDATE cabinet_cursor SET epoch = '\x00000000000000000000000000000001' WHERE epoch IS NULL`)
 		return err == nil
@@ -80,7 +81,7 @@ func TestT22FromARiderToNoSwap(t *testing.T) {
 				require.False(t, login != "operator" && leads != "", "%s: %s names rider %s and %s", login, r.Path, rider, leads)
 			}
 			if login == "union" {
-				require.Empty(t, named(body, []string{"OWN-Z", "WAS-Z"}), "%s: the union keeps no batteries", r.Path)
+				require.Empty(t, named(body, []string{"OWN-Z", "WAS-Z", "IN-SLOT"}), "%s: the union keeps no batteries", r.Path)
 			}
 			led[login] = n
 		}

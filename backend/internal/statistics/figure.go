@@ -77,8 +77,8 @@ type Figure struct {
 	PerDay int
 	// Later were booked after AsOf, of days in the range.
 	Later int
-	// Ungrouped are among Swaps and in no group: they were booked after their month
-	// was closed.
+	// Ungrouped are among Swaps and in no group: they were counted after their month
+	// was closed, or not when they were booked.
 	Ungrouped int
 	// Riders is how many riders took one; nil when that is not asked for, or too
 	// few to be told.

@@ -20,7 +20,7 @@ type figureBody struct {
 	Days       int         `json:"days" doc:"Calendar days from from to to"`
 	PerDay     int         `json:"per_day" doc:"swaps by days, rounded half up"`
 	LaterSwaps int         `json:"later_swaps" doc:"Of these days, and booked after as_of: not among swaps"`
-	Ungrouped  int         `json:"ungrouped_swaps" doc:"Among swaps, and in no group of a breakdown by union or platform: booked after their month was closed"`
+	Ungrouped  int         `json:"ungrouped_swaps" doc:"Among swaps, and in no group of a breakdown by union or platform: counted after their month was closed, or not when they were booked"`
 	Riders     *int        `json:"riders,omitempty" doc:"With by union, platform and rider, unless they are fewer than ten; not of several closed months"`
 	Groups     []groupBody `json:"groups"`
 }

@@ -29,7 +29,7 @@ const (
 )
 
 // errExports says that there are as many exports as can be at once.
-var errExports = errors.New("as many exports are being made as can be at once: try again in a moment")
+var errExports = errors.New("as many exports are being made or sent as can be at once: try again in a few minutes")
 
 // newDraft is a file for an export while it is made: one without a name, which goes
 // with its last reader, also when the process is killed.

@@ -208,7 +208,7 @@ func TestTwoExportsAtOnce(t *testing.T) {
 		}()
 		<-s.began
 	}
-	for language, text := range map[string]string{"en": "Please try again in a moment", "zh": "请稍后再试"} {
+	for language, text := range map[string]string{"en": "Please try again in a few minutes", "zh": "请过几分钟再试"} {
 		rec := httptest.NewRecorder()
 		exports(t.Context(), w, rec, "csv", "Accept-Language", language)
 		require.Equal(t, http.StatusServiceUnavailable, rec.Code)

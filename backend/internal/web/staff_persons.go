@@ -100,6 +100,11 @@ func impersonalEvents(a staff.Actor, events []staff.Event) {
 func (w *Web) cabinetFor(ctx context.Context, id protocol.CabinetID) (staff.CabinetDetail, error) {
 	d, err := w.o.Staff.CabinetDetail(ctx, id)
 	impersonalEvents(staff.Who(ctx), d.Records)
+	for i := range d.Table { // what leaves one cabinet and comes to another was with one rider
+		if s := &d.Table[i]; !seesBatteries(staff.Who(ctx)) {
+			s.BatterySerial, s.Booked, s.Differs = "", "", false
+		}
+	}
 	return d, err
 }
 
