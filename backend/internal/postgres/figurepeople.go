@@ -52,8 +52,8 @@ func (k *figuring) people(f *statistics.Figure) error {
 // less the takes of these pieces that are later than the position.
 const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 1::bigint AS periods FROM (
 	SELECT id, sum(swaps) AS swaps FROM (
-		SELECT c.counted_rider_id AS id, c.swaps
-			FROM unnest(@whole::boolean[], @since::date[]) AS p(whole, since) JOIN rider_count c ON c.whole = p.whole AND c.since = p.since
+		SELECT counted_rider_id AS id, swaps FROM rider_count WHERE whole AND since = ANY(@months)
+		UNION ALL SELECT counted_rider_id, swaps FROM rider_count WHERE NOT whole AND since = ANY(@parts)
 		UNION ALL SELECT counted_rider_id, 1 FROM counted_take WHERE day = ANY(@days) AND position <= @as_of
 		UNION ALL SELECT counted_rider_id, -1 FROM counted_take WHERE day = ANY(@less) AND position > @as_of
 	) x GROUP BY id HAVING sum(swaps) > 0) n
@@ -63,10 +63,8 @@ const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 
 // range is one period.
 func (k *figuring) members() ([]statistics.Member, error) {
 	split := k.Split(func(d statistics.Day) bool { return k.future[d] })
-	var wholes []bool
-	var since, less []statistics.Day
-	whole := func(first, next statistics.Day, month bool) {
-		wholes, since = append(wholes, month), append(since, first)
+	var less []statistics.Day
+	mixed := func(first, next statistics.Day) {
 		for d := first; d < next; d++ {
 			if k.mixed[d] {
 				less = append(less, d)
@@ -74,41 +72,45 @@ func (k *figuring) members() ([]statistics.Member, error) {
 		}
 	}
 	for _, m := range split.Months {
-		whole(m, m.NextMonth(), true)
+		mixed(m, m.NextMonth())
 	}
-	for _, m := range split.Parts {
-		whole(m, m.NextPart(), false)
+	for _, p := range split.Parts {
+		mixed(p, p.NextPart())
 	}
-	return k.readMembers(sqlMembers, pgx.NamedArgs{"whole": wholes, "since": asDates(since), "days": asDates(split.Days), "less": asDates(less)})
+	return k.readMembers(sqlMembers, pgx.NamedArgs{"months": asDates(split.Months), "parts": asDates(split.Parts), "days": asDates(split.Days), "less": asDates(less)})
 }
 
 // sqlClosed adds up whole months, less what was booked after they were closed, or
 // was counted afterwards. Each is a period. Such takes are few and months are many:
 // so the months' own sums are read, and the days that have such takes are found by
-// one look into an index each.
-const sqlClosed = `WITH m AS MATERIALIZED (SELECT * FROM unnest(@months::date[], @positions::bigint[], @bits::bigint[]) AS m(since, position, bit)),
-	late AS MATERIALIZED (
-		SELECT counted_rider_id, bit, count(*) AS swaps FROM (
-			SELECT t.counted_rider_id, m.bit FROM m
+// one look into an index each. OFFSET 0 keeps the planner to that.
+const sqlClosed = `WITH late AS MATERIALIZED (
+		SELECT counted_rider_id, since, count(*) AS swaps FROM (
+			SELECT t.counted_rider_id, m.since FROM unnest(@months::date[], @positions::bigint[]) AS m(since, position)
 			CROSS JOIN LATERAL generate_series(m.since, m.since + interval '1 month' - interval '1 day', interval '1 day') d(day)
 			CROSS JOIN LATERAL (SELECT position FROM counted_take t WHERE t.day = d.day::date ORDER BY position DESC LIMIT 1) l
-			JOIN counted_take t ON t.day = d.day::date AND t.position > m.position
+			CROSS JOIN LATERAL (SELECT counted_rider_id FROM counted_take t WHERE t.day = d.day::date AND t.position > m.position OFFSET 0) t
 			WHERE l.position > m.position
-			UNION ALL SELECT t.counted_rider_id, m.bit FROM m JOIN counted_take t ON t.missed
-				AND t.day >= m.since AND t.day < m.since + interval '1 month' AND t.position <= m.position) x GROUP BY 1, 2)
-	SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, n.bits FROM (
-		SELECT c.counted_rider_id AS id, sum(c.swaps - coalesce(late.swaps, 0)) AS swaps, bit_or(m.bit) AS bits
-		FROM m JOIN rider_count c ON c.whole AND c.since = m.since LEFT JOIN late ON late.counted_rider_id = c.counted_rider_id AND late.bit = m.bit
-		WHERE c.swaps > coalesce(late.swaps, 0) GROUP BY 1) n
+			UNION ALL SELECT t.counted_rider_id, m.since FROM unnest(@months::date[], @positions::bigint[]) AS m(since, position)
+			JOIN counted_take t ON t.missed AND t.day >= m.since AND t.day < m.since + interval '1 month' AND t.position <= m.position
+		) x GROUP BY 1, 2)
+	SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, n.periods FROM (
+		SELECT id, sum(swaps) AS swaps, bit_or(1::bigint << (array_position(@months::date[], since) - 1)) AS periods FROM (
+			SELECT counted_rider_id AS id, since, swaps FROM rider_count
+				WHERE whole AND since = ANY(@months) AND (counted_rider_id, since) NOT IN (SELECT counted_rider_id, since FROM late)
+			UNION ALL SELECT l.counted_rider_id, l.since, c.swaps - l.swaps FROM late l CROSS JOIN LATERAL (
+				SELECT swaps FROM rider_count c WHERE c.whole AND c.since = l.since AND c.counted_rider_id = l.counted_rider_id OFFSET 0) c
+				WHERE c.swaps > l.swaps
+		) x GROUP BY 1) n
 	JOIN counted_rider r ON r.counted_rider_id = n.id`
 
 // closedMembers are the riders who took one in the closed months of the range.
 func (k *figuring) closedMembers() ([]statistics.Member, error) {
-	months, positions, bits := make([]statistics.Day, len(k.closings)), make([]int64, len(k.closings)), make([]int64, len(k.closings))
+	months, positions := make([]statistics.Day, len(k.closings)), make([]int64, len(k.closings))
 	for i, c := range k.closings {
-		months[i], positions[i], bits[i] = c.month, c.at, 1<<i
+		months[i], positions[i] = c.month, c.at
 	}
-	return k.readMembers(sqlClosed, pgx.NamedArgs{"months": asDates(months), "positions": positions, "bits": bits})
+	return k.readMembers(sqlClosed, pgx.NamedArgs{"months": asDates(months), "positions": positions})
 }
 
 func (k *figuring) readMembers(sql string, named pgx.NamedArgs) ([]statistics.Member, error) {
