@@ -90,7 +90,7 @@ func settleRoll(ctx context.Context, store *postgres.Store, id int64) (staff.Rol
 	}
 }
 
-// tellRoll prints the counts and every row that was refused.
+// tellRoll prints the counts and every row that was refused or stands above the heading.
 func tellRoll(ctx context.Context, s shell, store *postgres.Store, i staff.RollImport) error {
 	if i.State == staff.ImportFailed {
 		return fmt.Errorf("roll import: %s", i.Mistake)
@@ -99,7 +99,14 @@ func tellRoll(ctx context.Context, s shell, store *postgres.Store, i staff.RollI
 	if err != nil {
 		return err
 	}
+	above, err := store.RollFates(ctx, i.ID, roll.Above, 0, maxTold)
+	if err != nil {
+		return err
+	}
 	t := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	for _, f := range above {
+		fmt.Fprintf(t, "row %d\tabove the heading\n", f.Row)
+	}
 	for _, f := range fates {
 		for _, m := range f.Mistakes {
 			fmt.Fprintf(t, "row %d\trefused\t%s\t%s\n", f.Row, m.Field, m.Code)

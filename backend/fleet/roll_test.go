@@ -144,6 +144,48 @@ func TestRollAsAWorkbook(t *testing.T) {
 	require.Equal(t, "0007 2026-01-31, 0008 2026-02-01", got)
 }
 
+// TestRollWithAHeadingOfTwoRows: the group of three columns stands over their names, in
+// cells that are merged. Each name is taken, also of the columns that the upper row has
+// no cell of; no district becomes a branch, and no heading a member.
+func TestRollWithAHeadingOfTwoRows(t *testing.T) {
+	t.Parallel()
+	o := newOffice(t)
+	x := excelize.NewFile()
+	defer x.Close()
+	for cell, v := range map[string]any{
+		"A1": "名册", "A2": "姓名", "B2": "手机号", "C2": "所属工会", "C3": "区", "D3": "街道工会", "E3": "分会",
+		"A4": "李伟", "B4": 13800001234, "C4": "拱墅区总工会", "D4": "东新街道总工会", "E4": "一分会", "F4": "顺达",
+		"A5": "王芳", "B5": 13900001234, "C5": "拱墅区总工会", "D5": "东新街道总工会", "E5": "二分会", "F5": "顺达",
+	} {
+		require.NoError(t, x.SetCellValue("Sheet1", cell, v))
+	}
+	for from, to := range map[string]string{"A1": "F1", "A2": "A3", "B2": "B3", "C2": "E2"} {
+		require.NoError(t, x.MergeCell("Sheet1", from, to))
+	}
+	var b bytes.Buffer
+	require.NoError(t, x.Write(&b))
+	page, path := o.send(b.Bytes())
+	require.Contains(t, page, "2 refused", "the bodies are not known, and nothing else is wrong")
+	require.Contains(t, page, "above the heading", "of the title")
+	require.Contains(t, page, `<label>– (F)<select name="column5">`, "a column without a heading can be chosen")
+	status, _ := o.post(path+"/check", url.Values{
+		"column0": {"name"}, "column1": {"phone"}, "column2": {"district"}, "column3": {"union_street"}, "column4": {"branch"}, "column5": {"platform"}, "add_bodies": {"yes"},
+	}, 0)
+	require.Equal(t, http.StatusSeeOther, status)
+	page = o.rollSettles(path)
+	require.Contains(t, page, "2 new")
+	require.Contains(t, page, "0 refused")
+	require.Contains(t, page, "4 union bodies")
+	status, _ = o.post(path+"/import", checkOf(t, page), 0)
+	require.Equal(t, http.StatusSeeOther, status)
+	o.rollSettles(path)
+	var got string
+	require.NoError(t, o.pool.QueryRow(t.Context(), `SELECT string_agg(level || ' ' || name, ', ' ORDER BY level, name) FROM union_body`).Scan(&got))
+	require.Equal(t, "branch 一分会, branch 二分会, district 拱墅区总工会, street 东新街道总工会", got)
+	require.NoError(t, o.pool.QueryRow(t.Context(), `SELECT string_agg(name || ' ' || platform, ', ' ORDER BY name) FROM rider`).Scan(&got))
+	require.Equal(t, "李伟 顺达, 王芳 顺达", got)
+}
+
 // TestRollFilesThatAreNone: told, and nothing is kept.
 func TestRollFilesThatAreNone(t *testing.T) {
 	t.Parallel()

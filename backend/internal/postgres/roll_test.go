@@ -88,7 +88,8 @@ func TestImportARoll(t *testing.T) {
 	require.False(t, done.HasFile, "the file is not kept")
 	fates, err := d.store.RollFates(ctx, done.ID, "", 0, 10)
 	require.NoError(t, err)
-	require.Len(t, fates, 4)
+	require.Len(t, fates, 5, "of the title, too")
+	require.Equal(t, staff.RollFate{Row: 1, Fate: roll.Above}, fates[2])
 	require.Equal(t, staff.RollFate{Row: 6, Fate: roll.Refused, Mistakes: []roll.Mistake{{Row: 6, Code: roll.NoName, Field: roll.Name}}}, fates[0])
 	require.Equal(t, 7, fates[1].Row)
 	require.Len(t, fates[1].Mistakes, 2, "all that is wrong with a row")
@@ -184,6 +185,64 @@ func TestARollWithoutHeadings(t *testing.T) {
 	i = d.sendRoll("全称,随便\n李小伟,x\n", false)
 	require.Equal(t, string(roll.NoHeading), i.Mistake)
 	require.Equal(t, []string{"全称", "随便"}, i.Header, "a heading in other words is shown")
+}
+
+// TestNobodyIsShownForAHeading: without a heading no cell of a row with a digit is kept
+// as it is, nor of one that a person calls a member; when the file goes, the heading
+// goes, too.
+func TestNobodyIsShownForAHeading(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	i := d.sendRoll("李小伟,0007,一分会\n王芳,0008,一分会\n", false)
+	require.Equal(t, string(roll.NoHeading), i.Mistake)
+	require.Equal(t, []string{"李**", "0***", "一**"}, i.Header)
+
+	i = d.sendRoll("李小伟,甲,乙号\n王芳,乙,丙号\n", false)
+	require.NoError(t, d.store.CheckRoll(d.as("li"), i.ID, roll.Columns{roll.Name, roll.Skip, roll.MembershipNo}, false, roll.FirstRowMember))
+	i = d.runRoll(i.ID)
+	require.Equal(t, []string{"李**", "甲", "乙*"}, i.Header)
+	require.NoError(t, d.store.ImportRoll(d.as("li"), i.ID, *i.FinishedAt))
+	require.Empty(t, d.runRoll(i.ID).Header, "it is of no use any more")
+	require.Empty(t, d.importRoll(aRoll, true).Header)
+
+	waits := d.sendRoll(aRoll, false)
+	_, err := d.direct().Exec(t.Context(), `UPDATE roll_import SET finished_at = now() - interval '23 hours' WHERE import_id = $1`, waits.ID)
+	require.NoError(t, err)
+	require.NoError(t, d.store.ForgetRolls(t.Context()))
+	waits, err = d.store.RollImport(t.Context(), waits.ID)
+	require.NoError(t, err)
+	require.True(t, waits.HasFile)
+	require.NotEmpty(t, waits.Header)
+	_, err = d.direct().Exec(t.Context(), `UPDATE roll_import SET finished_at = now() - interval '25 hours' WHERE import_id = $1`, waits.ID)
+	require.NoError(t, err)
+	require.NoError(t, d.store.ForgetRolls(t.Context()))
+	waits, err = d.store.RollImport(t.Context(), waits.ID)
+	require.NoError(t, err)
+	require.False(t, waits.HasFile)
+	require.Empty(t, waits.Header)
+}
+
+// TestNoRowGoesWithoutAWord: a value that is also the name of a column makes no heading,
+// and what stands above a heading is told, row by row.
+func TestNoRowGoesWithoutAWord(t *testing.T) {
+	t.Parallel()
+	d := newDeck(t)
+	for _, third := range []string{"赵六,13700001234,工会", "赵六,0009,公司", "赵六,0009,工会,公司", "赵六,甲,公司"} {
+		i := d.sendRoll("李小伟,13800001234,一分会\n王芳,13900001234,一分会\n"+third+"\n", true)
+		require.Equal(t, string(roll.NoHeading), i.Mistake, third)
+		require.Equal(t, []string{"李**", "138****1234", "一**"}, i.Header[:3], third)
+	}
+	require.Equal(t, string(roll.NoHeading), d.sendRoll("李小伟,0007,工会\n王芳,0008,工会\n", false).Mistake, "nor in the first row")
+
+	i := d.sendRoll("东新街道名册,2026年\n,,\n李小伟,13800001234,\n姓名,手机,备注\n王芳,13900001234,\n", false)
+	require.Equal(t, []int{1, 0, 0, 0}, counts(i), i.Mistake)
+	fates, err := d.store.RollFates(t.Context(), i.ID, "", 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, []staff.RollFate{{Row: 1, Fate: roll.Above}, {Row: 3, Fate: roll.Above}}, fates[:2])
+	require.Len(t, fates, 3)
+	above, err := d.store.RollFates(t.Context(), i.ID, roll.Above, 0, 10)
+	require.NoError(t, err)
+	require.Equal(t, fates[:2], above)
 }
 
 // TestAnotherCheckIsNotImported: what is imported is the check that somebody has read,

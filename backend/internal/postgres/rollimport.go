@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,11 +133,11 @@ type rollDetail struct {
 	Mistakes []roll.Mistake `json:"mistakes,omitempty"`
 }
 
-// RollFates are what became of rows, those that were refused first; from is how
-// many to pass over, and most how many to give.
+// RollFates are what became of rows, those that were refused first, then those above
+// the heading; from is how many to pass over, and most how many to give.
 func (s *Store) RollFates(ctx context.Context, id int64, fate roll.Fate, from, most int) ([]staff.RollFate, error) {
 	rows, err := s.pool.Query(ctx, `SELECT row_no, fate, coalesce(rider_id::text, ''), detail FROM roll_fate WHERE import_id = $1 AND ($2 = '' OR fate = $2)
-		ORDER BY fate <> 'refused', row_no OFFSET $3 LIMIT $4`, id, string(fate), from, most)
+		ORDER BY fate <> 'refused', fate <> 'above', row_no OFFSET $3 LIMIT $4`, id, string(fate), from, most)
 	if err != nil {
 		return nil, fmt.Errorf("rows of roll %d: %w", id, err)
 	}
@@ -232,27 +233,33 @@ func (j *rollJob) open(v *phone.Vault) (err error) {
 	return nil
 }
 
-// sheet finds the heading of a roll, what its columns hold, and where its members
-// begin.
-func (j *rollJob) sheet(rows [][]string) (header int, columns roll.Columns, names []string, mistake *roll.FileMistake) {
+// readSheet finds the heading of a roll and what its columns hold, and reads its
+// members. shown is the heading as it is kept, above are the rows that stand over it.
+func (j *rollJob) readSheet(rows [][]string) (sheet roll.Sheet, columns roll.Columns, shown []string, above []int, mistake *roll.FileMistake) {
 	if len(rows) == 0 {
-		return 0, roll.Columns{}, []string{}, &roll.FileMistake{Code: roll.FileEmpty}
+		return sheet, roll.Columns{}, []string{}, nil, &roll.FileMistake{Code: roll.FileEmpty}
 	}
-	header, columns, named := roll.FindHeader(rows)
-	names = shownHeader(rows[header], !named && roll.LooksLikeMember(rows[header]))
+	h := roll.FindHeader(rows)
+	member := !h.Named && j.firstRow == roll.FirstRowMember
+	shown = shownHeader(h.Cells, member || !h.Named && roll.HasDigit(h.Cells))
+	columns = h.Columns
 	if j.columns != nil {
 		columns = j.columns
 	}
 	switch code := columns.Complete(); {
-	case !named && j.firstRow == roll.FirstRowUnsaid:
+	case !h.Named && j.firstRow == roll.FirstRowUnsaid:
 		mistake = &roll.FileMistake{Code: roll.NoHeading}
 	case code != "":
 		mistake = &roll.FileMistake{Code: code}
 	}
-	if !named && j.firstRow == roll.FirstRowMember {
-		header-- // it is the first that is read
+	if mistake == nil {
+		from := h.Below
+		if member {
+			from = h.First
+		}
+		sheet = roll.Read(rows, from, columns)
 	}
-	return header, columns, names, mistake
+	return sheet, columns, shown, h.Above(rows), mistake
 }
 
 func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]byte) ([][]string, error)) error {
@@ -264,15 +271,14 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 		return err
 	}
 	s.rollProgress(ctx, j.id, 0, len(rows))
-	header, columns, names, mistake := j.sheet(rows)
+	sheet, columns, header, above, mistake := j.readSheet(rows)
 	if mistake != nil {
 		_, err = tx.Exec(ctx, `DELETE FROM roll_fate WHERE import_id = $1`, j.id)
 		if err == nil {
-			err = finishRoll(ctx, tx, j.id, staff.ImportFailed, columns, names, mistake.Error(), [4]int{}, 0)
+			err = finishRoll(ctx, tx, j.id, staff.ImportFailed, columns, header, mistake.Error(), [4]int{}, 0)
 		}
 		return err
 	}
-	sheet := roll.Read(rows, header, columns)
 	writes := j.state == staff.ImportImport
 	if writes { // one at a time: two rolls may name the same rider
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtext('roll import'))`); err != nil {
@@ -284,7 +290,7 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 		return err
 	}
 	s.rollProgress(ctx, j.id, len(rows)/2, len(rows))
-	counts, err := s.writeFates(ctx, tx, j.id, sheet.Mistakes, settled)
+	counts, err := s.writeFates(ctx, tx, j.id, above, sheet.Mistakes, settled)
 	if err != nil {
 		return err
 	}
@@ -308,7 +314,7 @@ func (s *Store) runRoll(ctx context.Context, tx pgx.Tx, j *rollJob, read func([]
 		})
 	}
 	if err == nil {
-		err = finishRoll(ctx, tx, j.id, state, columns, names, "", counts, len(tree.Added))
+		err = finishRoll(ctx, tx, j.id, state, columns, header, "", counts, len(tree.Added))
 	}
 	return err
 }
@@ -348,13 +354,18 @@ func (s *Store) settleRoll(ctx context.Context, tx pgx.Tx, sheet roll.Sheet, add
 }
 
 // writeFates keeps what becomes of each row and counts it: added, changed,
-// unchanged, refused.
-func (s *Store) writeFates(ctx context.Context, tx pgx.Tx, id int64, mistakes []roll.Mistake, settled []roll.Settled) (counts [4]int, err error) {
+// unchanged, refused. Rows above the heading are told, but are no members.
+func (s *Store) writeFates(ctx context.Context, tx pgx.Tx, id int64, above []int, mistakes []roll.Mistake, settled []roll.Settled) (counts [4]int, err error) {
 	var rows [][]any
 	at := map[int]int{} // place of a refused row in rows: it may have several mistakes
 	add := func(row int, fate roll.Fate, rider *string, d rollDetail) {
 		rows = append(rows, []any{id, row, string(fate), rider, d})
-		counts[map[roll.Fate]int{roll.Added: 0, roll.Changed: 1, roll.Unchanged: 2, roll.Refused: 3}[fate]]++
+		if n := slices.Index([]roll.Fate{roll.Added, roll.Changed, roll.Unchanged, roll.Refused}, fate); n >= 0 {
+			counts[n]++
+		}
+	}
+	for _, row := range above {
+		add(row, roll.Above, nil, rollDetail{})
 	}
 	for _, m := range mistakes {
 		i, there := at[m.Row]
@@ -397,10 +408,14 @@ func (s *Store) writeFates(ctx context.Context, tx pgx.Tx, id int64, mistakes []
 	return counts, err
 }
 
+// finishRoll keeps the result. The file and its heading go with the import.
 func finishRoll(ctx context.Context, tx pgx.Tx, id int64, state string, columns roll.Columns, header []string, mistake string, counts [4]int, bodies int) error {
 	c, err := json.Marshal(columns)
 	if err != nil {
 		return err
+	}
+	if state == staff.ImportImported {
+		header = []string{}
 	}
 	_, err = tx.Exec(ctx, `UPDATE roll_import SET state = $2, columns = $3, header = $4, mistake = NULLIF($5, ''), added = $6, changed = $7, unchanged = $8, refused = $9,
 		bodies = $10, finished_at = now(), file_sealed = CASE WHEN $2 = 'imported' THEN NULL ELSE file_sealed END WHERE import_id = $1`,
@@ -418,9 +433,10 @@ func (s *Store) rollProgress(ctx context.Context, id int64, done, rows int) {
 	}
 }
 
-// ForgetRolls throws away files that nobody imported and reports of long ago.
+// ForgetRolls throws away files that nobody imported, with their headings, and reports
+// of long ago.
 func (s *Store) ForgetRolls(ctx context.Context) error {
-	_, err := s.pool.Exec(ctx, `UPDATE roll_import SET file_sealed = NULL WHERE state IN ('checked', 'failed') AND finished_at < now() - $1::interval`, rollFileLife)
+	_, err := s.pool.Exec(ctx, `UPDATE roll_import SET file_sealed = NULL, header = '[]' WHERE file_sealed IS NOT NULL AND state IN ('checked', 'failed') AND finished_at < now() - $1::interval`, rollFileLife)
 	if err == nil {
 		_, err = s.pool.Exec(ctx, `DELETE FROM roll_import WHERE state IN ('checked', 'imported', 'failed') AND finished_at < now() - $1::interval`, rollKept)
 	}

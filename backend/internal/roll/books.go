@@ -16,7 +16,11 @@ const (
 	Changed   Fate = "changed"
 	Unchanged Fate = "unchanged"
 	Refused   Fate = "refused"
+	Above     Fate = "above" // it stands above the heading
 )
+
+// Fates are all that can become of a row, in the order in which they are shown.
+func Fates() []Fate { return []Fate{Refused, Above, Added, Changed, Unchanged} }
 
 // Body is one of the union's: a node of its tree.
 type Body struct {

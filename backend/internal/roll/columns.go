@@ -60,51 +60,160 @@ func called() map[Field][]string {
 // unions begin with a title, blank rows and who made them.
 const headerWithin = 20
 
-// FindHeader gives the row that names the columns, counted from 0, and what it
-// says they hold. Of two columns with one name the first counts. Where no row names
-// a column, named is false and it is the first that is not blank: it may be a
-// heading with other words, or a member.
-func FindHeader(rows [][]string) (header int, columns Columns, named bool) {
-	best := 0
+// Header is what a sheet calls its columns.
+type Header struct {
+	// Rows from First on, counted from 0, to the one before Below, where members begin:
+	// one, or two where groups of columns stand over their names. An empty sheet has none.
+	First, Below int
+	// Cells and Columns are as wide as the first rows are: below a group's cell, which
+	// is merged, or where there is no heading at all, columns hold something, too.
+	Cells   []string
+	Columns Columns
+	// Named is false where no row names the columns. Then the header is the first row
+	// that is not blank: a heading with other words, or a member.
+	Named bool
+}
+
+// Above are the rows above the header that are not blank, as spreadsheets count them.
+func (h Header) Above(rows [][]string) []int {
+	var above []int
+	for i, row := range rows[:h.First] {
+		if !blank(row) {
+			above = append(above, i+1)
+		}
+	}
+	return above
+}
+
+// FindHeader finds the row or the two rows that name most columns, one with the names of
+// members before any other. Of two columns with one name the first counts.
+func FindHeader(rows [][]string) Header {
+	var h Header
+	best, names := 0, fieldsByName()
+	for h.First < len(rows)-1 && blank(rows[h.First]) {
+		h.First++
+	}
+	first := h.First
+	for i, row := range rows[:min(len(rows), headerWithin)] {
+		one := readHeading(row, names)
+		if one.worth() > best && one.isHeading(i == first) {
+			h, best = Header{First: i, Below: i + 1, Cells: row, Columns: one.columns, Named: true}, one.worth()
+		}
+		if one.known == 0 || i+1 == len(rows) {
+			continue
+		}
+		lower := readHeading(rows[i+1], names)
+		cells := overlay(row, rows[i+1])
+		both := readHeading(cells, names)
+		if lower.known == 0 || LooksLikeMember(lower.rest) || both.worth() < one.worth() || both.worth() <= lower.worth() {
+			continue // the next row is no part of this heading
+		}
+		if (both.worth() > best || h.First == i) && both.isHeading(i == first) {
+			h, best = Header{First: i, Below: i + 2, Cells: cells, Columns: both.columns, Named: true}, both.worth()
+		}
+	}
+	if !h.Named && len(rows) > 0 {
+		h.Below, h.Cells = h.First+1, rows[h.First]
+	}
+	h.widen(rows)
+	return h
+}
+
+// widen makes the header as wide as the widest of the first rows from it on.
+func (h *Header) widen(rows [][]string) {
+	width := len(h.Cells)
+	for _, row := range rows[h.First:min(len(rows), h.Below+headerWithin)] {
+		for j := width; j < len(row); j++ {
+			if row[j] != "" {
+				width = j + 1
+			}
+		}
+	}
+	h.Cells = append(slices.Clone(h.Cells), make([]string, width-len(h.Cells))...)
+	h.Columns = append(h.Columns, make(Columns, width-len(h.Columns))...)
+}
+
+// fieldsByName is called the other way round.
+func fieldsByName() map[string]Field {
 	names := map[string]Field{}
 	for f, all := range called() {
 		for _, n := range all {
 			names[n] = f
 		}
 	}
-	for i, row := range rows[:min(len(rows), headerWithin)] {
-		c := make(Columns, len(row))
-		known := 0
-		for j, cell := range row {
-			if f := names[plain(cell)]; f != Skip && !c.Has(f) {
-				c[j] = f
-				known++
-			}
+	return names
+}
+
+// heading is a row, read as one that names columns.
+type heading struct {
+	columns Columns
+	known   int      // columns that it names
+	rest    []string // cells that name none
+}
+
+func readHeading(row []string, names map[string]Field) heading {
+	h := heading{columns: make(Columns, len(row))}
+	for j, cell := range row {
+		if f := names[plain(cell)]; f != Skip && !h.columns.Has(f) {
+			h.columns[j] = f
+			h.known++
+			continue
 		}
-		if known > best {
-			best, header, columns = known, i, c
+		h.rest = append(h.rest, cell)
+	}
+	return h
+}
+
+// worth ranks headings: by how many columns they name, after the column of names.
+func (h heading) worth() int {
+	if h.columns.Has(Name) {
+		return len(Fields()) + h.known
+	}
+	return h.known
+}
+
+// isHeading tells a heading from a member that has a column's name for a value: a
+// platform may be a 公司, a branch a 工会, but nobody is called 姓名. Without the column
+// of names it must name two, or one in the first row, and have no number in its other
+// cells.
+func (h heading) isHeading(first bool) bool {
+	if h.columns.Has(Name) {
+		return h.known > 1 || !LooksLikeMember(h.rest)
+	}
+	return !HasDigit(h.rest) && (h.known > 1 || h.known == 1 && first)
+}
+
+// overlay lays the lower of two rows over the upper: a cell wins where it is not empty.
+func overlay(upper, lower []string) []string {
+	out := make([]string, max(len(upper), len(lower)))
+	copy(out, upper)
+	for j, cell := range lower {
+		if cell != "" {
+			out[j] = cell
 		}
 	}
-	for best == 0 && header < len(rows)-1 && strings.Join(rows[header], "") == "" {
-		header++
-	}
-	if best == 0 && len(rows) > 0 {
-		columns = make(Columns, len(rows[header]))
-	}
-	return header, columns, best > 0
+	return out
+}
+
+func blank(row []string) bool { return strings.Join(row, "") == "" }
+
+// HasDigit reports whether a digit stands anywhere in a row: a member has one, in a
+// number or a phone.
+func HasDigit(cells []string) bool {
+	return strings.ContainsFunc(strings.Join(cells, ""), unicode.IsDigit)
 }
 
 // LooksLikeMember reports whether a row is one of values: it has a phone, a day or a
 // long number, which headings have not.
 func LooksLikeMember(cells []string) bool {
 	for _, c := range cells {
-		digits := strings.Map(func(r rune) rune {
+		digits := 0
+		for _, r := range c {
 			if unicode.IsDigit(r) {
-				return r
+				digits++
 			}
-			return -1
-		}, c)
-		if len(digits) > 4 {
+		}
+		if digits > 4 {
 			return true
 		}
 		if _, ok := ParseDay(c); ok {

@@ -134,23 +134,23 @@ type Sheet struct {
 	Blank int
 }
 
-// Read reads the rows below the header; -1: there is none above the first. A row that is wrong is told with all that
-// is wrong with it, and is no member.
-func Read(rows [][]string, header int, columns Columns) Sheet {
+// Read reads the members of a sheet: all rows from the one at index first on. A row that
+// is wrong is told with all that is wrong with it, and is no member.
+func Read(rows [][]string, first int, columns Columns) Sheet {
 	var s Sheet
 	byPhone, byNumber := map[phone.Number]int{}, map[string]int{}
-	for i, cells := range rows[min(len(rows), header+1):] {
-		row := header + 2 + i
-		if strings.Join(cells, "") == "" {
+	for i, cells := range rows[min(len(rows), first):] {
+		row := first + 1 + i // as spreadsheets count
+		if blank(cells) {
 			s.Blank++
 			continue
 		}
 		m, mistakes := readRow(row, cells, columns)
-		if first, twice := byPhone[m.Phone]; twice && m.Phone != "" {
-			mistakes = append(mistakes, Mistake{row, PhoneTwice, Phone, first})
+		if other, twice := byPhone[m.Phone]; twice && m.Phone != "" {
+			mistakes = append(mistakes, Mistake{row, PhoneTwice, Phone, other})
 		}
-		if first, twice := byNumber[m.MembershipNo]; twice && m.MembershipNo != "" {
-			mistakes = append(mistakes, Mistake{row, MemberTwice, MembershipNo, first})
+		if other, twice := byNumber[m.MembershipNo]; twice && m.MembershipNo != "" {
+			mistakes = append(mistakes, Mistake{row, MemberTwice, MembershipNo, other})
 		}
 		if len(mistakes) > 0 {
 			s.Mistakes = append(s.Mistakes, mistakes...)

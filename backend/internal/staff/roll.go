@@ -33,7 +33,7 @@ type RollImport struct {
 	MadeAt                             time.Time
 	FinishedAt                         *time.Time
 	Columns                            roll.Columns
-	Header                             []string // cells that name the columns
+	Header                             []string // cells that name the columns, while there is a file
 	AddBodies                          bool
 	FirstRow                           roll.FirstRow
 	Mistake                            string // as roll.ParseFileMistake reads it, "" for none

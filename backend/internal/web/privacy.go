@@ -5,7 +5,7 @@ import "net/http"
 // privacyVersion names the privacy notice that riders accept when they bind a
 // phone: the day on which its text was last changed, and the number of the change
 // where a day has several. A test holds it against the text.
-const privacyVersion = "2026-12-01.2"
+const privacyVersion = "2026-12-01.3"
 
 // privacyParts are the parts of the notice: a heading and a text each.
 var privacyParts = [...]string{"who", "what", "why", "not", "long", "others", "rights", "ask"}

@@ -153,11 +153,20 @@ type choice struct {
 	Field roll.Field
 }
 
+// letters is what spreadsheets call a column, counted from 0: A to Z, then AA.
+func letters(column int) string {
+	name := string(rune('A' + column%26))
+	if column >= 26 {
+		name = letters(column/26-1) + name
+	}
+	return name
+}
+
 func (w *Web) pageRoll(rw http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	from, _ := strconv.Atoi(q.Get("from")) // not a number: from the first
 	from = max(0, min(from, maxRollRows))
-	p := rollPage{Fields: roll.Fields(), Fate: roll.Fate(q.Get("fate")), Fates: []roll.Fate{roll.Refused, roll.Added, roll.Changed, roll.Unchanged}}
+	p := rollPage{Fields: roll.Fields(), Fate: roll.Fate(q.Get("fate")), Fates: roll.Fates()}
 	var err error
 	if p.RollImport, err = w.o.Staff.RollImport(r.Context(), importOf(r)); err == nil {
 		p.Report, err = w.o.Staff.RollFates(r.Context(), p.ID, p.Fate, from, rollRows+1)
@@ -167,6 +176,9 @@ func (w *Web) pageRoll(rw http.ResponseWriter, r *http.Request) {
 	}
 	for i, cell := range p.Header {
 		c := choice{Cell: cell}
+		if cell == "" {
+			c.Cell = "– (" + letters(i) + ")"
+		}
 		if i < len(p.Columns) {
 			c.Field = p.Columns[i]
 		}

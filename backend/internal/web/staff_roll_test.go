@@ -37,7 +37,7 @@ func TestEveryMistakeOfARollHasItsText(t *testing.T) {
 		for _, f := range roll.Fields() {
 			require.Contains(t, words, "rollfield."+string(f), lang)
 		}
-		for _, f := range []roll.Fate{roll.Added, roll.Changed, roll.Unchanged, roll.Refused} {
+		for _, f := range roll.Fates() {
 			require.Contains(t, words, "fate."+string(f), lang)
 		}
 	}
@@ -78,4 +78,11 @@ func TestAFileThatDoesNotCome(t *testing.T) {
 	name, file, err := readFile(form(part("file", "姓名")), 1<<20)
 	require.NoError(t, err)
 	require.Equal(t, "a.csv 姓名", name+" "+string(file))
+}
+
+// TestLettersOfColumns are as spreadsheets have them.
+func TestLettersOfColumns(t *testing.T) {
+	for n, want := range map[int]string{0: "A", 25: "Z", 26: "AA", 49: "AX", 701: "ZZ", 702: "AAA"} {
+		require.Equal(t, want, letters(n))
+	}
 }
