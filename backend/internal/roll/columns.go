@@ -99,8 +99,8 @@ func FindHeader(rows [][]string) Header {
 		if one.worth() > best && one.isHeading(i == first) {
 			h, best = Header{First: i, Below: i + 1, Cells: row, Columns: one.columns, Named: true}, one.worth()
 		}
-		if one.known == 0 || i+1 == len(rows) {
-			continue
+		if one.known == 0 || i+1 == len(rows) || !one.columns.Has(Name) && HasDigit(one.rest) {
+			continue // it is no group's row: nothing, the last, or a member
 		}
 		lower := readHeading(rows[i+1], names)
 		cells := overlay(row, rows[i+1])

@@ -55,6 +55,9 @@ func TestFindHeader(t *testing.T) {
 			[][]string{{"姓名", "手机", "所属工会"}, {"", "", "分会", "备注"}, data}, 0, 2, true, roll.Columns{name, phone, branch, skip},
 		},
 		"groups that name nothing": {[][]string{{"基本信息", "", "所属"}, {"姓名", "手机", "分会"}, data}, 1, 2, true, roll.Columns{name, phone, branch}},
+		"a note above":             {[][]string{{"街道", "东新"}, {"姓名", "手机", "街道"}, data}, 1, 2, true, roll.Columns{name, phone, roll.Street}},
+		"a member above":           {[][]string{{"李", "13800001234", "工会"}, {"姓名", "手机"}, data}, 1, 2, true, roll.Columns{name, phone}},
+		"a short number above":     {[][]string{{"李", "7", "工会"}, {"姓名", "会员号"}, {"王", "8"}}, 1, 2, true, roll.Columns{name, roll.MembershipNo}},
 		"a member with a column's name": {
 			[][]string{{"姓名", "会员号", "分会", "平台"}, {"李", "7", "工会", "公司"}}, 0, 1, true, roll.Columns{name, roll.MembershipNo, branch, roll.Platform},
 		},
