@@ -49,12 +49,14 @@ func (k *figuring) people(f *statistics.Figure) error {
 }
 
 // sqlMembers adds up riders from whole months, parts of months and single takes,
-// less the takes of these pieces that are later than the position.
+// less the takes of these pieces that are not in the range, or later than the
+// position.
 const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 1::bigint AS periods FROM (
 	SELECT id, sum(swaps) AS swaps FROM (
 		SELECT counted_rider_id AS id, swaps FROM rider_count WHERE whole AND since = ANY(@months)
 		UNION ALL SELECT counted_rider_id, swaps FROM rider_count WHERE NOT whole AND since = ANY(@parts)
 		UNION ALL SELECT counted_rider_id, 1 FROM counted_take WHERE day = ANY(@days) AND position <= @as_of
+		UNION ALL SELECT counted_rider_id, -1 FROM counted_take WHERE day = ANY(@outside)
 		UNION ALL SELECT counted_rider_id, -1 FROM counted_take WHERE day = ANY(@less) AND position > @as_of
 	) x GROUP BY id HAVING sum(swaps) > 0) n
 	JOIN counted_rider r ON r.counted_rider_id = n.id`
@@ -63,7 +65,7 @@ const sqlMembers = `SELECT r.rider_id::text, r.union_path, r.platform, n.swaps, 
 // range is one period.
 func (k *figuring) members() ([]statistics.Member, error) {
 	split := k.Split(func(d statistics.Day) bool { return k.future[d] })
-	var less []statistics.Day
+	var less []statistics.Day // those of the range
 	mixed := func(first, next statistics.Day) {
 		for d := first; d < next; d++ {
 			if k.mixed[d] {
@@ -77,7 +79,9 @@ func (k *figuring) members() ([]statistics.Member, error) {
 	for _, p := range split.Parts {
 		mixed(p, p.NextPart())
 	}
-	return k.readMembers(sqlMembers, pgx.NamedArgs{"months": asDates(split.Months), "parts": asDates(split.Parts), "days": asDates(split.Days), "less": asDates(less)})
+	return k.readMembers(sqlMembers, pgx.NamedArgs{
+		"months": asDates(split.Months), "parts": asDates(split.Parts), "days": asDates(split.Days), "outside": asDates(split.Less), "less": asDates(less),
+	})
 }
 
 // sqlClosed adds up whole months, less what was booked after they were closed, or
@@ -147,15 +151,18 @@ func (k *figuring) nameBodies(groups []statistics.Group) error {
 	return err
 }
 
-// nameRiders gives the riders their masked names.
+// nameRiders gives the riders their masked names. They are most of all riders: so
+// all are read, which is quicker than a look for each.
 func (k *figuring) nameRiders(groups []statistics.Group) error {
-	ids, at := make([]string, len(groups)), make(map[string]int, len(groups))
+	at := make(map[string]int, len(groups))
 	for i, g := range groups {
-		ids[i], at[g.Key] = g.Key, i
+		at[g.Key] = i
 	}
 	var id, name string
-	return k.read(`SELECT rider_id::text, name FROM rider WHERE rider_id = ANY(@ids::uuid[])`, pgx.NamedArgs{"ids": ids}, []any{&id, &name}, func() error {
-		groups[at[id]].Name = staff.Mask(name)
+	return k.read(`SELECT rider_id::text, name FROM rider`, nil, []any{&id, &name}, func() error {
+		if i, is := at[id]; is {
+			groups[i].Name = staff.Mask(name)
+		}
 		return nil
 	})
 }

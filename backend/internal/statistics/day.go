@@ -178,36 +178,52 @@ type Pieces struct {
 	Months []Day // first days of whole months
 	Parts  []Day // first days of whole parts of months: from the 1st, 9th, 17th, 25th
 	Days   []Day
+	// Less are days of Parts that are not in the range: a part less a few days is
+	// fewer takes to read than the other days.
+	Less []Day
 }
 
 // Split takes a range apart. Days of which without is true are left out.
 func (r Range) Split(without func(Day) bool) Pieces {
 	var p Pieces
-	whole := func(first, next Day) bool {
-		if first < r.From || next-1 > r.To {
-			return false
-		}
-		for d := first; d < next; d++ {
-			if without(d) {
-				return false
-			}
-		}
-		return true
-	}
 	for d := r.From; d <= r.To; {
-		switch {
-		case d == d.Month() && whole(d, d.NextMonth()):
-			p.Months = append(p.Months, d)
-			d = d.NextMonth()
-		case d == d.part() && whole(d, d.NextPart()):
-			p.Parts = append(p.Parts, d)
-			d = d.NextPart()
-		default:
+		if month := d.Month(); d == month && month.NextMonth()-1 <= r.To && none(without, month, month.NextMonth()) {
+			p.Months = append(p.Months, month)
+			d = month.NextMonth()
+			continue
+		}
+		next := d.NextPart()
+		p.part(Range{d, min(next-1, r.To)}, without)
+		d = next
+	}
+	return p
+}
+
+// part adds days of one part of a month: as these, or as the part less the others.
+func (p *Pieces) part(days Range, without func(Day) bool) {
+	first, next := days.From.part(), days.From.NextPart()
+	if outside := int(next-first) - days.Days(); outside >= days.Days() || !none(without, days.From, days.To+1) {
+		for d := days.From; d <= days.To; d++ {
 			if !without(d) {
 				p.Days = append(p.Days, d)
 			}
-			d++
+		}
+		return
+	}
+	p.Parts = append(p.Parts, first)
+	for d := first; d < next; d++ {
+		if !days.Has(d) {
+			p.Less = append(p.Less, d)
 		}
 	}
-	return p
+}
+
+// none reports whether no day from first to the one before next is one of those.
+func none(those func(Day) bool, first, next Day) bool {
+	for d := first; d < next; d++ {
+		if those(d) {
+			return false
+		}
+	}
+	return true
 }
