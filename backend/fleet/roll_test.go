@@ -166,7 +166,7 @@ func TestRollWithAHeadingOfTwoRows(t *testing.T) {
 	require.NoError(t, x.Write(&b))
 	page, path := o.send(b.Bytes())
 	require.Contains(t, page, "2 refused", "the bodies are not known, and nothing else is wrong")
-	require.Contains(t, page, "above the heading", "of the title")
+	require.Contains(t, page, `<td data-l="Row">1</td><td data-l="Result">above the heading</td>`, "the title")
 	require.Contains(t, page, `<label>– (F)<select name="column5">`, "a column without a heading can be chosen")
 	status, _ := o.post(path+"/check", url.Values{
 		"column0": {"name"}, "column1": {"phone"}, "column2": {"district"}, "column3": {"union_street"}, "column4": {"branch"}, "column5": {"platform"}, "add_bodies": {"yes"},
