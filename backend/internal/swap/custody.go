@@ -162,7 +162,8 @@ func (b *Books) bookReturn(s *Swap, at Stamp) {
 	e := Entry{What: Returned, Slot: s.DepositSlot, BatterySerial: s.Deposited}
 	switch {
 	case b.caughtUp(x, s):
-	case x.Holder == InSlot && x.CabinetID == s.CabinetID:
+	case x.Holder == InSlot && x.CabinetID == s.CabinetID,
+		s.RiderID != "" && x.Holder == UnderCheck && x.RiderID == s.RiderID: // in doubt, as the deposit came after staff's word
 		e.Holder = WithRider
 		b.place(x, WithRider, s.RiderID, "", 0)
 	default:

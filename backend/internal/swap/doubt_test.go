@@ -185,6 +185,9 @@ func TestStaffSpeakBeforeTheCabinet(t *testing.T) {
 		"only its end is told": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
 			return whole(g, closed(g, protocol.OutcomeDepositedOwed))
 		}, []What{Deposited, Doubted, CreditOpened}, UnderCheck, protocol.ReasonContradictsBooks, 1},
+		"put in, and given back by the cabinet": {false, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
+			return whole(g, deposit(g, own, true, ""), closed(g, protocol.OutcomeReturned))
+		}, []What{Deposited, Doubted, Returned}, WithRider, protocol.ReasonContradictsBooks, 0},
 		"said before the swap": {true, Place{RiderID: alice}, func(g *protocol.Grant) []protocol.Payload {
 			return whole(g, deposit(g, own, true, ""), closed(g, protocol.OutcomeDepositedOwed))
 		}, []What{Deposited, CreditOpened}, InSlot, "", 1},

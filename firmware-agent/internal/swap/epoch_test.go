@@ -120,6 +120,15 @@ func TestNewEpochWaitsForADoorThatSticks(t *testing.T) {
 	no, ok := r.prepare(2, protocol.KindSwap).(protocol.Refused)
 	require.True(t, ok, "slot %d is not closed", n)
 	require.Equal(t, protocol.ReasonBusy, no.Reason)
+
+	r.event(Configure{Config: protocol.CabinetConfig{Version: 1, SlotsOut: []int{n}}})
+	r.wait(time.Second)
+	_, ok = r.prepare(4, protocol.KindSwap).(protocol.Prepared)
+	require.True(t, ok, "who took it out has looked at its door")
+	r.event(Configure{Config: protocol.CabinetConfig{Version: 2}})
+	r.wait(time.Minute) // the swap that nobody granted is forgotten
+	_, ok = r.prepare(5, protocol.KindSwap).(protocol.Refused)
+	require.True(t, ok)
 	r.shut(n)
 	r.wait(3 * time.Second)
 	_, ok = r.prepare(3, protocol.KindSwap).(protocol.Prepared)

@@ -69,13 +69,17 @@ func (m *Machine) waking() bool {
 	return m.in.Now-m.startedAt < wakeWindow && slices.ContainsFunc(m.in.Slots, unread)
 }
 
-// ajar reports whether a slot is read and not provably closed. One that is out for
+// ajar reports whether a slot is read and not provably closed, or may be read in a
+// moment. One that is out for
 // a fault stops nobody, but one that is held, or was forced, may be open: a lock
-// that an epoch before had pulsed lets its door spring open late.
+// that an epoch before had pulsed lets its door spring open late. Whoever takes a
+// held slot out has looked at its door.
 func (m *Machine) ajar() bool {
 	for _, v := range m.in.Slots {
-		mayOpen := m.durable.Alarmed(protocol.AlarmTamper, v.Slot) || m.durable.Alarmed(protocol.AlarmHeldBattery, v.Slot)
-		if v.Fresh && !v.Closed && (!m.durable.Out(v) || mayOpen) {
+		held := m.durable.Alarmed(protocol.AlarmHeldBattery, v.Slot) && !slices.Contains(m.durable.Config.SlotsOut, v.Slot)
+		mayOpen := held || m.durable.Alarmed(protocol.AlarmTamper, v.Slot)
+		open, unread := v.Fresh && !v.Closed, !v.Fresh && m.in.Now-m.startedAt < wakeWindow
+		if open && !m.durable.Out(v) || mayOpen && (open || unread) {
 			return true
 		}
 	}
