@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,12 +64,20 @@ func Until(ctx context.Context, every time.Duration, what string, is func() (boo
 	}
 }
 
+// Ports that FreeAddress gives lie below those that systems take for connections
+// that go out (on Linux from 32768): one of these could take the port before its
+// program listens.
+const lowestPort, ports = 20_000, 12_768
+
 // FreeAddress finds a port of a host that nobody listens on.
 func FreeAddress(host string) (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
+	var last error
+	for range 100 {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(lowestPort+rand.IntN(ports))))
+		if err == nil {
+			return l.Addr().String(), l.Close()
+		}
+		last = err
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", fmt.Errorf("find a free port: %w", last)
 }
