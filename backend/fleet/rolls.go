@@ -5,7 +5,6 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
-	"strings"
 
 	"batteryswap/backend/internal/postgres"
 	"batteryswap/backend/internal/roll"
@@ -25,23 +24,19 @@ func ReadRoll(file []byte) ([][]string, error) {
 // rollMistake says what is wrong with a file that cannot be read.
 func rollMistake(file []byte, err error) *roll.FileMistake {
 	var line *csv.ParseError
-	row := 0
+	var rows *spreadsheet.TooManyRows
+	var cells *spreadsheet.TooManyCells
 	switch {
-	case len(bytes.TrimSpace(file)) == 0:
+	case errors.Is(err, spreadsheet.ErrEmpty):
 		return &roll.FileMistake{Code: roll.FileEmpty}
-	case strings.Contains(err.Error(), "rows, want at most"):
-		return &roll.FileMistake{Code: roll.TooManyRows, N: postgres.MaxRollRows}
-	case scanned(err, "row %d:", &row):
-		return &roll.FileMistake{Code: roll.TooManyColumns, N: row}
+	case errors.As(err, &rows):
+		return &roll.FileMistake{Code: roll.TooManyRows, N: rows.Most}
+	case errors.As(err, &cells):
+		return &roll.FileMistake{Code: roll.TooManyColumns, N: cells.Row}
 	case bytes.HasPrefix(file, []byte("PK")):
 		return &roll.FileMistake{Code: roll.WorkbookUnread}
 	case errors.As(err, &line):
 		return &roll.FileMistake{Code: roll.CSVUnread, N: line.Line}
 	}
 	return &roll.FileMistake{Code: roll.FileUnknown}
-}
-
-func scanned(err error, format string, n *int) bool {
-	found, _ := fmt.Sscanf(err.Error(), format, n) // another text: none
-	return found == 1
 }

@@ -1,10 +1,10 @@
-// Package spreadsheet reads what people keep lists in: the first sheet of an xlsx
-// file, or a CSV file in UTF-8 or GB18030.
+// Package spreadsheet reads and writes what people keep lists in: the first sheet of
+// an xlsx file, or a CSV file, which is read in UTF-8 or GB18030.
 //
 // It knows file formats and nothing of what stands in them. It gives Rows: all
 // rows as text, without blanks around a cell; of a number or a date that is what
-// the workbook keeps (46053, not 01-31-26). It needs the whole file in memory; what
-// it unpacks is bounded.
+// the workbook keeps (46053, not 01-31-26); and Sheet, which is written row by row.
+// To read it needs the whole file in memory; what it unpacks is bounded.
 package spreadsheet
 
 import (
@@ -26,14 +26,38 @@ const (
 	maxUnzip = 64 << 20
 )
 
+// ErrEmpty says that nothing stands in a file.
+var ErrEmpty = errors.New("file: it is empty")
+
+// TooManyRows says that a file has more rows than Most; Rows is how many, 0 where
+// nobody counted to the end.
+type TooManyRows struct{ Rows, Most int }
+
+// Error implements error.
+func (e *TooManyRows) Error() string {
+	if e.Rows == 0 {
+		return fmt.Sprintf("file: more than %d rows, want at most as many", e.Most)
+	}
+	return fmt.Sprintf("file: %d rows, want at most %d", e.Rows, e.Most)
+}
+
+// TooManyCells says that a row, counted from 1, is too wide.
+type TooManyCells struct{ Row, Cells int }
+
+// Error implements error.
+func (e *TooManyCells) Error() string {
+	return fmt.Sprintf("row %d: %d cells, want at most %d", e.Row, e.Cells, maxCells)
+}
+
 // Rows reads a file of at most so many rows. Rows that are empty at the end are
-// left out.
+// left out. Its error is one of those above, a *csv.ParseError, or says what kind
+// of file is wanted.
 func Rows(file []byte, most int) ([][]string, error) {
 	var rows [][]string
 	var err error
 	switch {
 	case len(bytes.TrimSpace(file)) == 0:
-		return nil, errors.New("file: it is empty")
+		return nil, ErrEmpty
 	case bytes.HasPrefix(file, []byte("PK\x03\x04")):
 		rows, err = readXLSX(file)
 	default:
@@ -44,7 +68,7 @@ func Rows(file []byte, most int) ([][]string, error) {
 	}
 	for i := range rows {
 		if len(rows[i]) > maxCells {
-			return nil, fmt.Errorf("row %d: %d cells, want at most %d", i+1, len(rows[i]), maxCells)
+			return nil, &TooManyCells{i + 1, len(rows[i])}
 		}
 		for j := range rows[i] {
 			rows[i][j] = strings.TrimSpace(rows[i][j])
@@ -54,7 +78,7 @@ func Rows(file []byte, most int) ([][]string, error) {
 		rows = rows[:len(rows)-1]
 	}
 	if len(rows) > most {
-		return nil, fmt.Errorf("file: %d rows, want at most %d", len(rows), most)
+		return nil, &TooManyRows{len(rows), most}
 	}
 	return rows, nil
 }
@@ -105,7 +129,7 @@ func readRecords(file []byte, most int) ([][]string, error) {
 		}
 		first, _ := r.FieldPos(0)
 		if len(rows)+first-1-lines > most {
-			return nil, fmt.Errorf("file: more than %d rows, want at most as many", most)
+			return nil, &TooManyRows{Most: most}
 		}
 		for range first - 1 - lines {
 			rows = append(rows, nil)
