@@ -76,7 +76,7 @@ func newGateway(t *testing.T) *gateway {
 		for _, a := range told.Alerts {
 			if a.Status == "firing" {
 				g.firing[strings.Join(slices.DeleteFunc([]string{
-					a.Labels["alertname"], a.Labels["cabinet"], a.Labels["street"], a.Labels["kind"], a.Labels["connection"],
+					a.Labels["alertname"], a.Labels["cabinet"], a.Labels["street"], a.Labels["kind"],
 				}, func(s string) bool { return s == "" }), " ")]++
 			}
 		}
@@ -283,7 +283,7 @@ func TestCriticalAlerts(t *testing.T) {
 	require.NoError(t, s.database.Start())
 	s.until("the backend does not find the database again", func() bool { return s.replicas[0].status("/readyz") == http.StatusOK })
 	s.broker.Kill()
-	w.rings("SwapMQTTDisconnected records")
+	w.rings("SwapMQTTDisconnected")
 	require.NoError(t, s.broker.Start())
 	s.until("the backend does not find the broker again", func() bool { return s.replicas[0].status("/readyz") == http.StatusOK })
 	for _, r := range s.replicas {
@@ -301,7 +301,7 @@ func TestCriticalAlerts(t *testing.T) {
 	require.ElementsMatch(t, []string{
 		"SwapStreetNoChargedBattery Bare street", "SwapFailureRatioHigh", "SwapSlotThermalAlarm " + hot.id + " Test street",
 		"SwapSmokeOrWaterAlarm " + smoking.id + " Test street smoke", "SwapJournalFork " + forking.id + " Test street", "SwapLedgerMismatch",
-		"SwapDatabaseUnavailable", "SwapMQTTDisconnected records", "SwapMQTTDisconnected telemetry", "SwapBackendDown", "SwapFleetOfflineSpike",
+		"SwapDatabaseUnavailable", "SwapMQTTDisconnected", "SwapBackendDown", "SwapFleetOfflineSpike",
 	}, slices.Collect(maps.Keys(alerts)))
 }
 
