@@ -66,10 +66,14 @@ func TestTheCabinetsScreen(t *testing.T) {
 	k.look("deposit")
 	slot := k.slot()
 	require.Equal(t, slot, s.openDoor(c, 1))
+	// A battery that does not say at once who it is: the screen stays long enough
+	// for a slow machine to see it.
+	require.NoError(t, s.world.SetFault(s.now(), c.id, slot, world.DeadLink, world.Setting{}))
 	require.NoError(t, s.world.Insert(s.now(), id, c.id, slot, own, true))
 	require.NoError(t, s.world.CloseDoor(s.now(), id, c.id, slot))
 	k.wait("that it was noticed", "正在识别")
 	k.look("verify")
+	require.NoError(t, s.world.ClearFault(s.now(), c.id, slot, world.DeadLink))
 	k.wait("the dispense", "取走满电电池")
 	k.look("dispense")
 	slot = k.slot()
