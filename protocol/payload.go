@@ -118,7 +118,8 @@ type Reject struct {
 	Count int    `json:"count"` // since the last record of this why
 }
 
-// Tamper says that a door opened that nobody was granted.
+// Tamper says that a door opened that nobody was granted: it was seen open, or
+// behind a door that seemed closed lies what was not there before.
 type Tamper struct {
 	Slot int `json:"slot"` // 0: the cabinet's main door
 	// Presence and BatterySerial are what the slot held when it was last closed;

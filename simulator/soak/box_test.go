@@ -20,13 +20,12 @@ type powerCut struct{}
 
 // battery is a fact.
 type battery struct {
-	serial protocol.BatterySerial
-	soc    float64 // %
-	slot   *slot   // nil: in somebody's hands, or with staff
-	holder *rider
-	// foreign: not in the registry; byForce: last moved through a door that no
-	// swap had opened.
-	foreign, byForce bool
+	serial  protocol.BatterySerial
+	soc     float64 // %
+	slot    *slot   // nil: in somebody's hands, or with staff
+	holder  *rider
+	foreign bool   // not in the registry
+	byForce *force // how it was last moved, when no swap accounts for that
 	// byStaff: staff have said where it is. forgotten: a restore has lost what they
 	// said, and no swap has given it out since.
 	byStaff, forgotten bool

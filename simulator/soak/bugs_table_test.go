@@ -57,6 +57,10 @@ func agentBugs() []bug {
 		{"closed for a moment", []edit{{
 			agentSlot + "view.go", "e.aliveAt-e.closingSince >= e.limits.Stable", "(e.aliveAt-e.closingSince >= e.limits.Stable || seeded(\"closed for a moment\"))",
 		}}, []int{8, 2, 3}},
+		{"force not told", []edit{{
+			agentSwap + "forced.go", "	c.append(protocol.Tamper{",
+			"	if seeded(\"force not told\") {\n		return\n	}\n	c.append(protocol.Tamper{",
+		}}, []int{2}},
 		{"old grant accepted", []edit{{
 			agentSwap + "prepare.go", "if m.in.Now-p.at >= grantWindow {", "if m.in.Now-p.at >= grantWindow && !seeded(\"old grant accepted\") {",
 		}}, []int{4, 13}},

@@ -234,7 +234,7 @@ func (s *sim) custody(v fleet.Books, reviewed map[protocol.SwapID]int, cabinets 
 
 // excused: a person has been asked of the last swap that this battery was part of.
 func (s *sim) excused(y *battery, x *fleet.Battery, reviewed map[protocol.SwapID]int, cabinets map[protocol.CabinetID]bool) bool {
-	if y.byForce || y.forgotten || cabinets[x.CabinetID] || y.slot != nil && cabinets[s.whereIs(y).id] {
+	if y.byForce != nil && y.byForce.known() || y.forgotten || cabinets[x.CabinetID] || y.slot != nil && cabinets[s.whereIs(y).id] {
 		return true
 	}
 	for _, d := range s.accepted {

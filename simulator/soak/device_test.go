@@ -24,7 +24,8 @@ type device struct {
 	pulses []time.Duration // by running time
 	ran    time.Duration   // in all boots before this one
 	acked  map[protocol.Epoch]uint64
-	epoch  protocol.Epoch // of the bytes that were synced last
+	epoch  protocol.Epoch     // of the bytes that were synced last
+	forced map[int]forcedDoor // by slot
 }
 
 type recordKey struct {
@@ -50,6 +51,7 @@ type deal struct {
 
 func (d *device) init() {
 	d.nonces, d.used = map[protocol.Nonce]time.Duration{}, map[protocol.Nonce]bool{}
+	d.forced = map[int]forcedDoor{}
 	d.hashes, d.acked = map[recordKey]map[protocol.Hash]bool{}, map[protocol.Epoch]uint64{}
 }
 
@@ -135,6 +137,10 @@ func (d *device) record(r protocol.Record) {
 		if d.state == prepared {
 			d.state = idle
 		}
+	case protocol.RecordTamper:
+		d.tamper(body[protocol.Tamper](r))
+	case protocol.RecordAlarm:
+		d.alarm(body[protocol.Alarm](r))
 	case protocol.RecordClosed:
 		d.state = idle
 		d.closed(body[protocol.Closed](r))

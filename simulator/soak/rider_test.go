@@ -94,7 +94,7 @@ func (r *rider) provide() {
 		y := r.pool[0]
 		r.pool = r.pool[1:]
 		r.give(y, r)
-		y.byForce = false
+		y.byForce = nil
 	default:
 		r.credit(r)
 	}
@@ -338,7 +338,7 @@ func (r *rider) takeOut(s *slot, cheats bool, shut func()) {
 
 func (r *rider) insert(s *slot, y *battery, plugged bool) {
 	r.drop(y)
-	y.slot, s.held, s.plugged, y.byForce = s, y, plugged, !s.licensed
+	y.slot, s.held, s.plugged, y.byForce = s, y, plugged, r.at.force(s)
 	s.changes++
 	r.put = y
 	r.note("%s puts %s into %s slot %d, plugged %t", r, y.serial, r.at.id, s.n, plugged)
@@ -346,7 +346,7 @@ func (r *rider) insert(s *slot, y *battery, plugged bool) {
 
 func (r *rider) remove(s *slot) {
 	y := s.held
-	s.held, s.plugged, y.byForce = nil, false, !s.licensed
+	s.held, s.plugged, y.byForce = nil, false, r.at.force(s)
 	s.changes++
 	r.hold(y)
 	r.note("%s takes %s out of slot %d", r, y.serial, s.n)

@@ -262,7 +262,7 @@ func (b *box) takeOut(s *slot) {
 	y := s.held
 	s.open, s.locked, s.held, s.plugged, s.licensed = true, false, nil, false, false
 	s.changes++
-	y.slot, y.byForce, y.byStaff = nil, true, true
+	y.slot, y.byForce, y.byStaff = nil, b.force(s), true
 	b.after(b.between(5*time.Second, 15*time.Second), func() { b.shut(s) })
 	if y.foreign {
 		return

@@ -80,7 +80,11 @@ type door struct {
 	faultSince   time.Duration
 	unclearSince time.Duration
 	freshAt      time.Duration // the last time that its readings were fresh
+	forcedAt     time.Duration // when TAMPER was told
 	known        Kept          // what it held when last closed
+	// proved is what it held, nothing or a serial, when that was last decided; not
+	// set while a pulse may have changed it.
+	proved Kept
 }
 
 // core is what the Machine and Recovery share: the durable state, the watch over
@@ -219,7 +223,7 @@ func (c *core) watch() {
 		d.freshAt = c.in.Now
 		c.watchFault(v, d)
 		c.watchOpening(v, d)
-		if !v.Closed || v.Content == slot.Empty || v.Content == slot.Identified {
+		if !v.Closed || decided(v) {
 			d.unclear = false
 		} else if !d.unclear {
 			d.unclear, d.unclearSince = true, c.in.Now
@@ -275,8 +279,7 @@ func (c *core) watchOpening(v slot.View, d *door) {
 		return
 	}
 	if !c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
-		c.append(protocol.Tamper{Slot: v.Slot, Presence: d.known.Presence, BatterySerial: d.known.Serial, Inventory: c.inventory()})
-		c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: v.Slot, SwapID: c.swapID()})
+		c.forced(d, d.known, v.Slot)
 	}
 }
 
@@ -311,9 +314,10 @@ func (c *core) watchClosed(v slot.View, d *door) {
 	if v.Content == slot.Unclear {
 		return
 	}
-	now := Kept{Slot: v.Slot, Presence: v.Presence(), Serial: v.Serial}
-	if c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
-		if c.in.Now-v.ClosedSince < tamperClear {
+	now := keptIn(v)
+	switch {
+	case c.durable.Alarmed(protocol.AlarmTamper, v.Slot):
+		if c.in.Now-max(v.ClosedSince, d.forcedAt) < tamperClear {
 			return
 		}
 		// A battery that came in by force is nobody's to take, and neither is one
@@ -322,8 +326,13 @@ func (c *core) watchClosed(v slot.View, d *door) {
 			c.raise(protocol.AlarmHeldBattery, v.Slot)
 		}
 		c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: v.Slot, Cleared: true, Inventory: c.inventory()})
+	case decided(v) && d.proved.Presence != "" && d.proved != now:
+		// It was open between two readings, or behind a sensor that lies.
+		c.forced(d, d.proved, v.Slot)
+		return
 	}
 	d.known = now
+	d.prove(v)
 	if v.Content == slot.Empty && (c.durable.Open == nil || c.durable.Open.purposeOf(v.Slot) == "") {
 		c.clear(protocol.AlarmHeldBattery, v.Slot)
 	}

@@ -523,55 +523,6 @@ func TestFailure33TakeAndReturnBetweenTwoReadings(t *testing.T) {
 	require.Len(t, records[protocol.Taken](r), 1)
 }
 
-// TestFailure34Tamper: a door that nobody was granted.
-func TestFailure34Tamper(t *testing.T) {
-	r := usual(t)
-	r.box(4).open, r.box(4).forced = true, true
-	r.wait(time.Second)
-	tampers := records[protocol.Tamper](r)
-	require.Len(t, tampers, 1, "within a second of two agreeing readings")
-	require.Equal(t, 4, tampers[0].Slot)
-	require.Len(t, tampers[0].Inventory, 5)
-	require.Equal(t, 1, r.alarms(protocol.AlarmTamper))
-	require.Equal(t, protocol.ReasonBusy, r.refused(t, protocol.KindSwap))
-	for range 20 { // a sensor that flaps
-		r.box(4).open = !r.box(4).open
-		r.wait(3 * time.Second)
-	}
-	require.Len(t, records[protocol.Tamper](r), 1)
-	r.box(4).in = flat("X1") // a bad one for a good one
-	r.shut(4)
-	r.wait(70 * time.Second)
-	require.False(t, r.durable().Alarmed(protocol.AlarmTamper, 4))
-	require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, 4), "%s", r)
-	r.box(4).in.soc = 99
-	r.wait(5 * time.Second)
-	p := r.prepare(3, protocol.KindSwap).(protocol.Prepared)
-	require.Len(t, p.Dispense, 1, "what came in by force is nobody's to take: %v", p)
-}
-
-// TestFailure34TamperDuringASwap: a slot of the swap that opens without a new
-// pulse is one too.
-func TestFailure34TamperDuringASwap(t *testing.T) {
-	r := usual(t)
-	r.start(1, protocol.KindSwap)
-	n := r.deposit(flat("R1"))
-	k := r.opened(protocol.PurposeDispense)
-	r.box(n).open, r.box(n).forced = true, true
-	r.wait(2 * time.Second)
-	require.Len(t, records[protocol.Tamper](r), 1)
-	r.box(k).in = nil
-	r.shut(k)
-	r.wait(30 * time.Second)
-	require.NotNil(t, r.open(), "the deposit slot is not closed")
-	r.box(n).in = nil // the thief
-	r.shut(n)
-	c := r.closed()
-	require.Equal(t, protocol.OutcomeReview, c.Outcome)
-	require.Contains(t, c.Explanations, protocol.OutcomeSwapped)
-	require.Equal(t, protocol.BatterySerial("C3"), c.Taken)
-}
-
 // TestFailure36OneCauseOneAlarm: a dead line is one alarm, not one a slot.
 func TestFailure36OneCauseOneAlarm(t *testing.T) {
 	r := usual(t)

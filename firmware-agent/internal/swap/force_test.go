@@ -17,6 +17,122 @@ func (r *rig) force(n int) {
 	r.until(5*time.Second, "TAMPER", func() bool { return len(records[protocol.Tamper](r)) > told })
 }
 
+// TestFailure34Tamper: a door that nobody was granted.
+func TestFailure34Tamper(t *testing.T) {
+	r := usual(t)
+	r.box(4).open, r.box(4).forced = true, true
+	r.wait(time.Second)
+	tampers := records[protocol.Tamper](r)
+	require.Len(t, tampers, 1, "within a second of two agreeing readings")
+	require.Equal(t, 4, tampers[0].Slot)
+	require.Len(t, tampers[0].Inventory, 5)
+	require.Equal(t, 1, r.alarms(protocol.AlarmTamper))
+	require.Equal(t, protocol.ReasonBusy, r.refused(t, protocol.KindSwap))
+	for range 20 { // a sensor that flaps
+		r.box(4).open = !r.box(4).open
+		r.wait(3 * time.Second)
+	}
+	require.Len(t, records[protocol.Tamper](r), 1)
+	r.box(4).in = flat("X1") // a bad one for a good one
+	r.shut(4)
+	r.wait(70 * time.Second)
+	require.False(t, r.durable().Alarmed(protocol.AlarmTamper, 4))
+	require.True(t, r.durable().Alarmed(protocol.AlarmHeldBattery, 4), "%s", r)
+	r.box(4).in.soc = 99
+	r.wait(5 * time.Second)
+	p := r.prepare(3, protocol.KindSwap).(protocol.Prepared)
+	require.Len(t, p.Dispense, 1, "what came in by force is nobody's to take: %v", p)
+}
+
+// TestFailure34TamperDuringASwap: a slot of the swap that opens without a new
+// pulse is one too.
+func TestFailure34TamperDuringASwap(t *testing.T) {
+	r := usual(t)
+	r.start(1, protocol.KindSwap)
+	n := r.deposit(flat("R1"))
+	k := r.opened(protocol.PurposeDispense)
+	r.box(n).open, r.box(n).forced = true, true
+	r.wait(2 * time.Second)
+	require.Len(t, records[protocol.Tamper](r), 1)
+	r.box(k).in = nil
+	r.shut(k)
+	r.wait(30 * time.Second)
+	require.NotNil(t, r.open(), "the deposit slot is not closed")
+	r.box(n).in = nil // the thief
+	r.shut(n)
+	c := r.closed()
+	require.Equal(t, protocol.OutcomeReview, c.Outcome)
+	require.Contains(t, c.Explanations, protocol.OutcomeSwapped)
+	require.Equal(t, protocol.BatterySerial("C3"), c.Taken)
+}
+
+// TestFailure34ExchangedUnseen: a door that was open between two readings only, or
+// behind a sensor that says "closed", is known by what lies behind it.
+func TestFailure34ExchangedUnseen(t *testing.T) {
+	held := Alarms{{protocol.AlarmHeldBattery, 3}}
+	for _, x := range []struct {
+		what  string
+		slot  int
+		steps []*battery // nil: empty
+		mute  int        // so many of them, from the first, do not say who they are
+		left  Alarms
+	}{
+		{"another for one", 3, []*battery{charged("X1")}, 0, held},
+		{"out", 3, []*battery{nil}, 0, nil},
+		{"out, another in", 3, []*battery{nil, charged("X1")}, 0, held},
+		{"another that wakes up late", 3, []*battery{charged("X1"), charged("X1")}, 1, held},
+		{"one into an empty slot", 1, []*battery{flat("X1"), flat("X1")}, 1, Alarms{{protocol.AlarmHeldBattery, 1}}},
+		{"out and back", 3, []*battery{nil, charged("C3")}, 0, nil},
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			r := usual(t)
+			was := r.box(x.slot).in
+			for i, b := range x.steps {
+				r.box(x.slot).in, r.box(x.slot).mute = b, i < x.mute
+				r.wait(3 * time.Second)
+			}
+			told := records[protocol.Tamper](r)
+			require.Len(t, told, 1, "%s", r)
+			require.Equal(t, x.slot, told[0].Slot)
+			require.Len(t, told[0].Inventory, 5)
+			if was == nil {
+				require.Equal(t, protocol.PresenceEmpty, told[0].Presence)
+			} else {
+				require.Equal(t, was.serial, told[0].BatterySerial)
+			}
+			require.True(t, r.durable().Alarmed(protocol.AlarmTamper, x.slot), "it lasts long enough to be noticed")
+			r.wait(2 * time.Minute)
+			require.Len(t, records[protocol.Tamper](r), 1)
+			require.ElementsMatch(t, x.left, r.durable().Alarms)
+		})
+	}
+}
+
+// TestUnseenIsNotInvented: what a slot holds changes by a swap, and signs come and
+// go; no door was forced for that.
+func TestUnseenIsNotInvented(t *testing.T) {
+	r := usual(t)
+	r.start(1, protocol.KindSwap)
+	r.deposit(flat("R1"))
+	n := r.opened(protocol.PurposeDispense)
+	r.box(n).open, r.box(n).in = false, nil // taken, and shut, between two readings
+	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
+	r.box(4).mute = true // its plug is loose
+	r.wait(10 * time.Second)
+	r.box(4).mute = false
+	r.wait(10 * time.Second)
+	r.box(4).dead = true
+	r.wait(30 * time.Second)
+	r.box(4).dead = false
+	r.box(5).liar = true // its switch hangs
+	r.wait(10 * time.Second)
+	r.box(5).liar = false
+	r.wait(10 * time.Second)
+	r.restart()
+	r.wait(time.Minute)
+	require.Empty(t, records[protocol.Tamper](r), "%s", r)
+}
+
 // A battery that came in by force is nobody's to take, also when the agent was
 // restarted between the force and the closing.
 func TestForcedInIsHeld(t *testing.T) {

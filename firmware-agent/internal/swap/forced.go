@@ -3,12 +3,48 @@ package swap
 import (
 	"slices"
 
+	"batteryswap/firmware-agent/internal/slot"
 	"batteryswap/protocol"
 )
 
 // maxForced bounds the forced slots whose content is remembered. What an older
 // one holds is held when its door is closed again, whatever it is.
 const maxForced = 8
+
+// forced tells that a door was opened that nobody was granted.
+func (c *core) forced(d *door, was Kept, slotNumber int) {
+	d.forcedAt, d.proved = c.in.Now, Kept{}
+	c.append(protocol.Tamper{Slot: slotNumber, Presence: was.Presence, BatterySerial: was.Serial, Inventory: c.inventory()})
+	c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: slotNumber, SwapID: c.swapID()})
+}
+
+// unlicense ends what pulses have allowed: what the slots hold now stays there.
+func (c *core) unlicense() {
+	for _, v := range c.in.Slots {
+		d := c.door(v.Slot)
+		d.licensed = false
+		if v.Closed && !c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
+			d.prove(v)
+		}
+	}
+}
+
+// license is a pulse: the door may open, whatever was decided of its slot.
+func (d *door) license() { d.licensed, d.proved = true, Kept{} }
+
+// prove keeps what a closed slot holds, if that is decided.
+func (d *door) prove(v slot.View) {
+	if !d.licensed && decided(v) {
+		d.proved = keptIn(v)
+	}
+}
+
+// decided: all signs agree that it is empty, or which battery is in.
+func decided(v slot.View) bool { return v.Content == slot.Empty || v.Content == slot.Identified }
+
+func keptIn(v slot.View) Kept {
+	return Kept{Slot: v.Slot, Presence: v.Presence(), Serial: v.Serial}
+}
 
 // foldTamper remembers what a slot held before its door was opened by force.
 // TAMPER is the alarm too: a power cut may come before ALARM.

@@ -192,7 +192,8 @@ func (m *Machine) open(v slot.View, purpose protocol.Purpose) bool {
 	m.pulse = &Pulse{Slot: v.Slot, Purpose: purpose}
 	m.act = act{slot: v.Slot, serial: v.Serial, purpose: purpose, at: m.in.Now}
 	d := m.door(v.Slot)
-	d.licensed, d.opened = true, false
+	d.license()
+	d.opened = false
 	m.enter(unlocked)
 	return true
 }

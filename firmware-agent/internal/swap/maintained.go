@@ -73,9 +73,7 @@ func (c *core) endMaintenance(end protocol.Maintenance, restart bool) bool {
 	end.MaintenanceID, end.What = in.MaintenanceID, protocol.OrderEnd
 	end.Inventory, end.Changes = c.inventory(), c.changes(in)
 	c.append(end)
-	for i := range c.doors {
-		c.doors[i].licensed = false
-	}
+	c.unlicense()
 	return true
 }
 
@@ -86,7 +84,7 @@ func (c *core) endMaintenance(end protocol.Maintenance, restart bool) bool {
 func (c *core) restsAfter(in *Maintained, was Kept, restart bool) bool {
 	v := c.in.view(was.Slot)
 	if v.Fresh && v.Closed {
-		return v.Content == slot.Empty || v.Content == slot.Identified || c.hopeless(v.Slot, restart)
+		return decided(v) || c.hopeless(v.Slot, restart)
 	}
 	byStaff := slices.Contains(c.durable.Config.SlotsOut, v.Slot)
 	if slices.Contains(in.Opened, v.Slot) {
@@ -117,7 +115,7 @@ func (c *core) changes(in *Maintained) []protocol.Change {
 // tells: it is known which battery, or none, was in the slot then, and now.
 func (c *core) tells(v slot.View, was Kept) bool {
 	before := was.Presence == protocol.PresenceEmpty || was.Presence == protocol.HoldsBattery && was.Serial != ""
-	return before && v.Fresh && v.Closed && (v.Content == slot.Empty || v.Content == slot.Identified)
+	return before && v.Fresh && v.Closed && decided(v)
 }
 
 // hold keeps from riders what nobody can say how it came into a slot: what is in

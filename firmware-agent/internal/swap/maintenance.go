@@ -205,7 +205,8 @@ func (m *Machine) openForStaff(id protocol.OrderID, v slot.View) {
 	m.pulse = &Pulse{Slot: v.Slot, Purpose: protocol.PurposeMaintenance}
 	m.act = act{slot: v.Slot, serial: v.Serial, purpose: protocol.PurposeMaintenance, at: m.in.Now}
 	d := m.door(v.Slot)
-	d.licensed, d.opened = true, false
+	d.license()
+	d.opened = false
 }
 
 // endBy ends maintenance as soon as every door is closed. The first cause stays.

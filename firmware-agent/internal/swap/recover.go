@@ -18,7 +18,7 @@ func Boot(d Durable, limits Limits, now time.Duration) (*Machine, *Recovery) {
 		return &Machine{core: c, limits: limits}, nil
 	}
 	for _, n := range c.Slots() {
-		c.door(n).licensed = true
+		c.door(n).license()
 	}
 	return nil, &Recovery{core: c}
 }

@@ -43,9 +43,7 @@ func (c *core) close(e ending, why protocol.Reason) {
 		}
 	}
 	c.append(closed)
-	for i := range c.doors {
-		c.doors[i].licensed = false
-	}
+	c.unlicense()
 	c.doorRecords = 0
 }
 
@@ -72,7 +70,7 @@ func (c *core) slotAtRest(o *Open, n int, restart bool) bool {
 	if !v.Fresh || !v.Closed {
 		return false
 	}
-	if v.Content == slot.Empty || v.Content == slot.Identified {
+	if decided(v) {
 		return true
 	}
 	if d := o.Deposit; d != nil && d.Slot == n && !d.Accepted {
