@@ -36,10 +36,13 @@ const (
 	alarmAfterDispense = 120 * time.Second
 	alarmAfterAny      = 6 * time.Minute
 	silentAfter        = 60 * time.Second
-	// tamperClear is how long a door that was forced must be closed before it
-	// is trusted again: at most one TAMPER a minute for each slot.
-	tamperClear = 60 * time.Second
-	faultAfter  = 5 * time.Second
+	// tamperClear is how long a door that was forced must be closed, and what it
+	// holds stay the same, before it is trusted again. It doubles with each TAMPER
+	// of a slot in a boot, up to tamperClearMax: a broken latch or a loose plug must
+	// not fill the journal.
+	tamperClear    = 60 * time.Second
+	tamperClearMax = time.Hour
+	faultAfter     = 5 * time.Second
 )
 
 // PulseTime bounds how long the board may take to answer a pulse. Who does the
@@ -80,11 +83,24 @@ type door struct {
 	faultSince   time.Duration
 	unclearSince time.Duration
 	freshAt      time.Duration // the last time that its readings were fresh
-	forcedAt     time.Duration // when TAMPER was told
-	known        Kept          // what it held when last closed
-	// proved is what it held, nothing or a serial, when that was last decided; not
-	// set while a pulse may have changed it.
+	forcedAt     time.Duration // TAMPER was told in this boot, or it held something else since
+	trust        time.Duration // so long after that it is trusted again; 0: tamperClear
+	known        Kept          // what it held when last closed, if no pulse came since
+	// proved is what it held, nothing or a serial, when that was last decided. It is
+	// not set while a pulse may change it, or while TAMPER is on; and in RAM only:
+	// what is exchanged while the agent does not run is not noticed.
 	proved Kept
+}
+
+// license is a pulse: the door may open, and what it held is known no more.
+func (d *door) license() { d.licensed, d.known, d.proved = true, Kept{}, Kept{} }
+
+// decided: all signs agree that it is empty, or which battery is in.
+func decided(v slot.View) bool { return v.Content == slot.Empty || v.Content == slot.Identified }
+
+// keptIn is what a closed slot shows of its content.
+func keptIn(v slot.View) Kept {
+	return Kept{Slot: v.Slot, Presence: v.Presence(), Serial: v.Serial}
 }
 
 // core is what the Machine and Recovery share: the durable state, the watch over
@@ -317,7 +333,10 @@ func (c *core) watchClosed(v slot.View, d *door) {
 	now := keptIn(v)
 	switch {
 	case c.durable.Alarmed(protocol.AlarmTamper, v.Slot):
-		if c.in.Now-max(v.ClosedSince, d.forcedAt) < tamperClear {
+		if decided(v) && d.known != now {
+			d.known, d.forcedAt = now, c.in.Now
+		}
+		if c.in.Now-max(v.ClosedSince, d.forcedAt) < max(d.trust, tamperClear) {
 			return
 		}
 		// A battery that came in by force is nobody's to take, and neither is one
@@ -332,9 +351,18 @@ func (c *core) watchClosed(v slot.View, d *door) {
 		return
 	}
 	d.known = now
-	d.prove(v)
+	c.prove(v, d)
+	c.watchUnasked(v, d)
 	if v.Content == slot.Empty && (c.durable.Open == nil || c.durable.Open.purposeOf(v.Slot) == "") {
 		c.clear(protocol.AlarmHeldBattery, v.Slot)
+	}
+}
+
+// watchUnasked holds a slot in which something stays that nobody was asked to put
+// there and that does not say what it is: staff have to look.
+func (c *core) watchUnasked(v slot.View, d *door) {
+	if v.Content == slot.Mute && d.proved.Presence == protocol.PresenceEmpty && d.unclear && c.in.Now-d.unclearSince >= unknownWindow {
+		c.raise(protocol.AlarmHeldBattery, v.Slot)
 	}
 }
 

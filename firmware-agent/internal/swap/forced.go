@@ -13,9 +13,19 @@ const maxForced = 8
 
 // forced tells that a door was opened that nobody was granted.
 func (c *core) forced(d *door, was Kept, slotNumber int) {
+	d.trust = min(2*max(d.trust, tamperClear/2), tamperClearMax)
 	d.forcedAt, d.proved = c.in.Now, Kept{}
 	c.append(protocol.Tamper{Slot: slotNumber, Presence: was.Presence, BatterySerial: was.Serial, Inventory: c.inventory()})
 	c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: slotNumber, SwapID: c.swapID()})
+}
+
+// prove keeps what a closed slot holds, from which no pulse can take it. What comes
+// out of a slot that the open swap has opened to give is that swap's.
+func (c *core) prove(v slot.View, d *door) {
+	o := c.durable.Open
+	if !d.licensed && decided(v) && (o == nil || o.purposeOf(v.Slot) != protocol.PurposeDispense) {
+		d.proved = keptIn(v)
+	}
 }
 
 // unlicense ends what pulses have allowed: what the slots hold now stays there.
@@ -24,26 +34,9 @@ func (c *core) unlicense() {
 		d := c.door(v.Slot)
 		d.licensed = false
 		if v.Closed && !c.durable.Alarmed(protocol.AlarmTamper, v.Slot) {
-			d.prove(v)
+			c.prove(v, d)
 		}
 	}
-}
-
-// license is a pulse: the door may open, whatever was decided of its slot.
-func (d *door) license() { d.licensed, d.proved = true, Kept{} }
-
-// prove keeps what a closed slot holds, if that is decided.
-func (d *door) prove(v slot.View) {
-	if !d.licensed && decided(v) {
-		d.proved = keptIn(v)
-	}
-}
-
-// decided: all signs agree that it is empty, or which battery is in.
-func decided(v slot.View) bool { return v.Content == slot.Empty || v.Content == slot.Identified }
-
-func keptIn(v slot.View) Kept {
-	return Kept{Slot: v.Slot, Presence: v.Presence(), Serial: v.Serial}
 }
 
 // foldTamper remembers what a slot held before its door was opened by force.

@@ -140,6 +140,10 @@ func (r *rig) check(p protocol.Payload) {
 		require.False(r.t, r.nonces[p.Nonce], "I5: a second ACCEPT of one nonce\n%s", r)
 		r.nonces[p.Nonce] = true
 		r.accepted = r.where()
+	case protocol.Tamper:
+		if r.robbed != nil && r.broken == sound { // a broken one has other invariants to break
+			require.True(r.t, r.robbed[p.Slot], "nobody has forced door %d\n%s", p.Slot, r)
+		}
 	case protocol.Closed:
 		r.checkClosed(p)
 	case protocol.Maintenance:

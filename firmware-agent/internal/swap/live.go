@@ -163,7 +163,7 @@ func (m *Machine) advanceChoose() {
 		v := m.in.view(n)
 		switch holds := m.asJudged(n, v); {
 		case holds:
-		case !v.Fresh || !v.Closed || v.Content != slot.Empty && v.Content != slot.Identified && !m.hopeless(n, false):
+		case !v.Fresh || !v.Closed || !decided(v) && !m.hopeless(n, false):
 			return // not known, or not at rest
 		default:
 			m.finish("")

@@ -132,6 +132,7 @@ func (c *core) hold(in *Maintained) {
 			c.raise(protocol.AlarmHeldBattery, was.Slot)
 		case ordered && v.Serial != was.Serial:
 			c.clear(protocol.AlarmHeldBattery, was.Slot)
+			c.clear(protocol.AlarmTamper, was.Slot) // what it tells of is not in there any more
 		}
 	}
 }

@@ -64,6 +64,7 @@ type rig struct {
 	hurried  []int
 	answer   int // a pulse of this slot waits for its answer
 	pulses   []time.Duration
+	robbed   map[int]bool  // slots whose door was forced
 	allTime  time.Duration // running time over all boots
 	refuse   protocol.Reason
 	halt     bool

@@ -97,6 +97,7 @@ func newWalker(t require.TestingT, seed uint64) *walker {
 	}
 	boxes = append(boxes, box{in: &battery{serial: "F8", soc: 30}})
 	w.rig = newRig(t, boxes...)
+	w.robbed = map[int]bool{}
 	w.limits.MaxPulsesPerHour = 60
 	w.hands = []*battery{flat("R1"), flat("R2")}
 	w.wait(4 * time.Second)
@@ -322,7 +323,9 @@ func (w *walker) theft() {
 		return
 	}
 	w.thefts++
-	b := w.box(4 + w.rnd.IntN(5))
+	n := 4 + w.rnd.IntN(5)
+	b := w.box(n)
+	w.robbed[n] = true
 	b.open, b.forced = true, true
 	w.wait(time.Duration(w.rnd.IntN(6)) * time.Second)
 	if w.chance(2) {
@@ -429,9 +432,10 @@ func (w *walker) obey(what protocol.Order, slotNumber int) {
 	}
 }
 
-// lull is the time between two swaps: staff come, put things right, and time
-// refills the bucket.
+// lull is the time between two swaps: staff come, switch the cabinet off, put
+// things right, and time refills the bucket.
 func (w *walker) lull() {
+	w.powerOff()
 	for i := range w.boxes {
 		b := &w.boxes[i]
 		b.mute, b.jam, b.stick = false, 0, false
@@ -453,6 +457,8 @@ func (w *walker) lull() {
 		w.made++
 		w.hands = append(w.hands, flat(protocol.BatterySerial(fmt.Sprintf("R%d", w.made+10))))
 	}
+	w.boot()
+	w.until(2*time.Minute, "the start", func() bool { return w.machine != nil })
 	w.clearAlarms()
 	w.wait(70 * time.Second)
 }
