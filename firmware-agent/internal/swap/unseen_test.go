@@ -96,11 +96,11 @@ func TestUnseenIsNotInvented(t *testing.T) {
 		r.box(n).open, r.box(n).in, r.box(n).mute = false, b, false
 	}
 	r.start(1, protocol.KindSwap)
-	n := r.deposit(flat("R1"))
+	r.deposit(flat("R1"))
 	unseen(protocol.PurposeDispense, nil)
 	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome)
 	r.start(2, protocol.KindSwap, "R2")
-	n = r.opened(protocol.PurposeDeposit)
+	n := r.opened(protocol.PurposeDeposit)
 	r.box(n).in, r.box(n).mute = flat("R2"), true
 	r.shut(n)
 	unseen(protocol.PurposeReopen, flat("R2"))
