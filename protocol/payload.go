@@ -122,8 +122,8 @@ type Reject struct {
 // behind a door that seemed closed lies what was not there before.
 type Tamper struct {
 	Slot int `json:"slot"` // 0: the cabinet's main door
-	// Presence and BatterySerial are what the slot held when it was last closed;
-	// absent when this boot has not seen it closed.
+	// Presence and BatterySerial are what the slot held before; absent when this
+	// boot, or what was done since the last pulse, has not shown it.
 	Presence      Presence      `json:"presence,omitempty"`
 	BatterySerial BatterySerial `json:"battery_serial,omitempty"`
 	Inventory     Inventory     `json:"inventory,omitempty"`
@@ -137,8 +137,8 @@ type Alarm struct {
 	Cleared bool      `json:"cleared,omitempty"`
 	// OnSite: it was cleared by somebody who had turned the maintenance key.
 	OnSite bool `json:"on_site,omitempty"`
-	// Inventory, when a tamper alarm is cleared, is the whole cabinet: beside
-	// TAMPER's it shows what force moved.
+	// Inventory, when a tamper alarm ends by itself, is the whole cabinet: beside
+	// what TAMPER tells it shows what force moved.
 	Inventory Inventory `json:"inventory,omitempty"`
 }
 

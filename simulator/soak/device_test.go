@@ -25,7 +25,8 @@ type device struct {
 	ran    time.Duration   // in all boots before this one
 	acked  map[protocol.Epoch]uint64
 	epoch  protocol.Epoch        // of the bytes that were synced last
-	told   map[int]time.Duration // when it has told last what force moved, by slot
+	told   map[int]time.Duration // when it has told last of force, or what force moved, by slot
+	forced map[int]bool          // the alarm of it is on
 	forces []*force              // of this boot
 }
 
@@ -52,7 +53,7 @@ type deal struct {
 
 func (d *device) init() {
 	d.nonces, d.used = map[protocol.Nonce]time.Duration{}, map[protocol.Nonce]bool{}
-	d.told = map[int]time.Duration{}
+	d.told, d.forced = map[int]time.Duration{}, map[int]bool{}
 	d.hashes, d.acked = map[recordKey]map[protocol.Hash]bool{}, map[protocol.Epoch]uint64{}
 }
 

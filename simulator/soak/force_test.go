@@ -15,9 +15,10 @@ type force struct {
 	box  *box
 	slot *slot
 	at   time.Duration
-	// dark: the cabinet could not know. It had no power, or had not read since its
-	// start what the slot held, or went out before it could see the change.
-	dark bool
+	// told: it was on record already that the door was forced. dark: the cabinet could
+	// not know. It had no power, or could not say what the slot held, or went out before
+	// it could see the change.
+	told, dark bool
 }
 
 // noticing is within what time a cabinet must have told of force, from when the
@@ -32,26 +33,29 @@ func (b *box) force(s *slot) *force {
 	if s.licensed && (!s.lied || x != nil && slices.Contains(x.order, s)) {
 		return nil
 	}
-	f := &force{box: b, slot: s, at: b.now, dark: !b.knows(s)}
+	f := &force{box: b, slot: s, at: b.now, told: b.facts.forced[s.n], dark: !b.knows(s)}
 	b.facts.forces = append(b.facts.forces, f)
 	return f
 }
 
-// knows: the agent can say what the slot holds.
+// knows: the agent can say what the slot holds, or that its door is open.
 func (b *box) knows(s *slot) bool {
 	if b.core == nil {
 		return false
 	}
 	st, ok := b.core.Inventory().Slot(s.n)
-	return ok && st.Closed && (st.Presence == protocol.PresenceEmpty || st.BatterySerial != "")
+	return ok && (st.Door == protocol.DoorOpen || st.Closed && (st.Presence == protocol.PresenceEmpty || st.BatterySerial != ""))
 }
 
 // known: the cabinet has told since that the door was forced, or what force moved.
-func (f *force) known() bool { return f.dark || f.box.facts.told[f.slot.n] >= f.at }
+func (f *force) known() bool { return f.told || f.dark || f.box.facts.told[f.slot.n] >= f.at }
 
 // unlit is a cabinet's end, of the boot or of the power: what it could not have
-// noticed by now, it never will.
+// noticed by now, it never will. The flash may lose its last record.
 func (d *device) unlit() {
+	for n, on := range d.forced {
+		d.forced[n] = on || d.told[n] == d.box.now
+	}
 	for _, f := range d.forces {
 		sound := max(f.at, f.slot.shutAt)
 		for _, until := range f.slot.until {
@@ -64,7 +68,7 @@ func (d *device) unlit() {
 
 // tamper is a TAMPER record. One of a closed door must have a cause.
 func (d *device) tamper(p protocol.Tamper) {
-	d.told[p.Slot] = d.box.now
+	d.told[p.Slot], d.forced[p.Slot] = d.box.now, true
 	st, ok := p.Inventory.Slot(p.Slot)
 	if ok && st.Closed && !slices.ContainsFunc(d.forces, func(f *force) bool { return f.slot.n == p.Slot }) {
 		d.box.fail(2, "%s tells of force at door %d, which nobody has opened", d.box.id, p.Slot)
@@ -74,7 +78,7 @@ func (d *device) tamper(p protocol.Tamper) {
 // alarm is an ALARM record: the end of a tamper alarm tells what force moved.
 func (d *device) alarm(p protocol.Alarm) {
 	if p.Kind == protocol.AlarmTamper && p.Cleared {
-		d.told[p.Slot] = d.box.now
+		d.told[p.Slot], d.forced[p.Slot] = d.box.now, false
 	}
 }
 
@@ -108,10 +112,11 @@ func TestForceIsToldOrNotExcused(t *testing.T) {
 	b.facts.tamper(protocol.Tamper{Slot: 1})
 	require.True(t, f.known())
 	s.now += time.Minute
+	require.True(t, b.force(door).known(), "the alarm is on")
+	b.facts.alarm(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: 1, Cleared: true})
+	s.now += time.Minute
 	f = b.force(door)
 	require.False(t, f.known(), "told of an earlier time")
-	b.facts.alarm(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: 1})
-	require.False(t, f.known())
 	b.facts.alarm(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: 1, Cleared: true})
 	require.True(t, f.known(), "its end says what is in")
 	require.Nil(t, s.broken)

@@ -180,7 +180,7 @@ func (c *Core) note(p protocol.Payload) {
 	case protocol.Maintenance:
 		c.o.Log.Info("maintenance", "event", p.What, "slot", p.Slot, "reason", p.Reason)
 	case protocol.Tamper:
-		c.o.Log.Warn("a door opened that nobody was granted", "slot", p.Slot)
+		c.o.Log.Warn("a door was opened that nobody was granted", "slot", p.Slot)
 	case protocol.ChargeCut:
 		c.stats.cuts.add(string(p.Kind))
 		c.o.Log.Warn("power was cut", "event", p.Kind, "slot", p.Slot)

@@ -38,11 +38,12 @@ const (
 	silentAfter        = 60 * time.Second
 	// tamperClear is how long a door that was forced must be closed, and what it
 	// holds stay the same, before it is trusted again. It doubles with each TAMPER
-	// of a slot in a boot, up to tamperClearMax: a broken latch or a loose plug must
-	// not fill the journal.
-	tamperClear    = 60 * time.Second
-	tamperClearMax = time.Hour
-	faultAfter     = 5 * time.Second
+	// of a slot in a boot, up to tamperClearMax, until tamperForgotten: a broken latch
+	// or a loose plug must not fill the journal.
+	tamperClear     = 60 * time.Second
+	tamperClearMax  = time.Hour
+	tamperForgotten = 24 * time.Hour
+	faultAfter      = 5 * time.Second
 )
 
 // PulseTime bounds how long the board may take to answer a pulse. Who does the
@@ -85,10 +86,10 @@ type door struct {
 	freshAt      time.Duration // the last time that its readings were fresh
 	forcedAt     time.Duration // TAMPER was told in this boot, or it held something else since
 	trust        time.Duration // so long after that it is trusted again; 0: tamperClear
-	known        Kept          // what it held when last closed, if no pulse came since
+	known        Kept          // what it held when last read closed; forgotten at a pulse
 	// proved is what it held, nothing or a serial, when that was last decided. It is
-	// not set while a pulse may change it, or while TAMPER is on; and in RAM only:
-	// what is exchanged while the agent does not run is not noticed.
+	// not set while somebody is let in, or while TAMPER is on; and in RAM only: what
+	// is changed while the agent does not run, or shortly before, is not noticed.
 	proved Kept
 }
 
@@ -340,8 +341,8 @@ func (c *core) watchClosed(v slot.View, d *door) {
 			return
 		}
 		// A battery that came in by force is nobody's to take, and neither is one
-		// of which nobody knows.
-		if was, _ := c.durable.before(v.Slot); v.Content != slot.Empty && was != now {
+		// of which nobody knows, or that does not say which it is.
+		if was, _ := c.durable.before(v.Slot); v.Content != slot.Empty && (was != now || now.Serial == "") {
 			c.raise(protocol.AlarmHeldBattery, v.Slot)
 		}
 		c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: v.Slot, Cleared: true, Inventory: c.inventory()})

@@ -13,19 +13,40 @@ const maxForced = 8
 
 // forced tells that a door was opened that nobody was granted.
 func (c *core) forced(d *door, was Kept, slotNumber int) {
+	if c.in.Now-d.forcedAt >= tamperForgotten {
+		d.trust = 0
+	}
 	d.trust = min(2*max(d.trust, tamperClear/2), tamperClearMax)
 	d.forcedAt, d.proved = c.in.Now, Kept{}
 	c.append(protocol.Tamper{Slot: slotNumber, Presence: was.Presence, BatterySerial: was.Serial, Inventory: c.inventory()})
 	c.append(protocol.Alarm{Kind: protocol.AlarmTamper, Slot: slotNumber, SwapID: c.swapID()})
 }
 
-// prove keeps what a closed slot holds, from which no pulse can take it. What comes
-// out of a slot that the open swap has opened to give is that swap's.
+// prove keeps what a closed slot holds, when nobody who was let in can change it.
 func (c *core) prove(v slot.View, d *door) {
-	o := c.durable.Open
-	if !d.licensed && decided(v) && (o == nil || o.purposeOf(v.Slot) != protocol.PurposeDispense) {
+	if !d.licensed && decided(v) && !c.letIn(v.Slot) {
 		d.proved = keptIn(v)
 	}
+}
+
+// letIn reports whether what a slot holds may still be changed by who was let in: by
+// staff until maintenance ends; by a rider until the swap ends, or until what the
+// rider has put in is judged. The door's own sensors may have lied.
+func (c *core) letIn(slotNumber int) bool {
+	if in := c.durable.Maintained; in != nil && slices.Contains(in.Opened, slotNumber) {
+		return true
+	}
+	o := c.durable.Open
+	if o == nil {
+		return false
+	}
+	switch o.purposeOf(slotNumber) {
+	case "":
+		return false
+	case protocol.PurposeDeposit, protocol.PurposeReopen:
+		return o.Deposit == nil
+	}
+	return true
 }
 
 // unlicense ends what pulses have allowed: what the slots hold now stays there.
@@ -46,6 +67,9 @@ func (d Durable) foldTamper(p protocol.Tamper) Durable {
 		return d
 	}
 	d.Alarms = foldAlarm(d.Alarms, protocol.Alarm{Kind: protocol.AlarmTamper, Slot: p.Slot})
+	if d.Maintained != nil {
+		d.Maintained = d.Maintained.forced(p.Slot)
+	}
 	if _, known := d.before(p.Slot); known {
 		return d
 	}

@@ -21,6 +21,21 @@ type Maintained struct {
 	MonoMS  uint64 `json:"mono_ms"`
 	Before  []Kept `json:"before"`           // the inventory at its begin
 	Opened  []int  `json:"opened,omitempty"` // slots that were opened by order, each once
+	// Forced are those of which TAMPER was told since they were last opened so.
+	Forced []int `json:"forced,omitempty"`
+}
+
+func (m *Maintained) forced(slotNumber int) *Maintained {
+	n := *m
+	if !slices.Contains(m.Forced, slotNumber) {
+		n.Forced = append(slices.Clone(m.Forced), slotNumber)
+	}
+	return &n
+}
+
+// opened reports whether the last way into a slot was by order.
+func (m *Maintained) opened(slotNumber int) bool {
+	return slices.Contains(m.Opened, slotNumber) && !slices.Contains(m.Forced, slotNumber)
 }
 
 // foldMaintenance adds a MAINTENANCE record. The slots that are opened are told
@@ -34,9 +49,12 @@ func (d Durable) foldMaintenance(monoMS uint64, p protocol.Maintenance) Durable 
 		}
 	case p.What == protocol.OrderEnd:
 		d.Maintained = nil
-	case in != nil && !slices.Contains(in.Opened, p.Slot):
+	case in != nil:
 		n := *in
-		n.Opened = append(slices.Clone(in.Opened), p.Slot)
+		if !slices.Contains(in.Opened, p.Slot) {
+			n.Opened = append(slices.Clone(in.Opened), p.Slot)
+		}
+		n.Forced = slices.DeleteFunc(slices.Clone(in.Forced), func(s int) bool { return s == p.Slot })
 		d.Maintained = &n
 	}
 	return d
@@ -105,7 +123,7 @@ func (c *core) changes(in *Maintained) []protocol.Change {
 	for _, was := range in.Before {
 		if v := c.in.view(was.Slot); c.tells(v, was) && v.Serial != was.Serial {
 			out = append(out, protocol.Change{
-				Slot: was.Slot, Removed: was.Serial, Added: v.Serial, Forced: !slices.Contains(in.Opened, was.Slot),
+				Slot: was.Slot, Removed: was.Serial, Added: v.Serial, Forced: !in.opened(was.Slot),
 			})
 		}
 	}
@@ -125,14 +143,16 @@ func (c *core) tells(v slot.View, was Kept) bool {
 func (c *core) hold(in *Maintained) {
 	for _, was := range in.Before {
 		v := c.in.view(was.Slot)
-		ordered, told := slices.Contains(in.Opened, was.Slot), c.tells(v, was)
+		ordered, told := in.opened(was.Slot), c.tells(v, was)
+		if ordered && told && v.Serial != was.Serial {
+			c.clear(protocol.AlarmTamper, was.Slot) // of what is not in there any more
+		}
 		switch {
 		case v.Fresh && v.Closed && v.Content == slot.Empty:
 		case ordered && !told, !ordered && told && v.Serial != was.Serial:
 			c.raise(protocol.AlarmHeldBattery, was.Slot)
 		case ordered && v.Serial != was.Serial:
 			c.clear(protocol.AlarmHeldBattery, was.Slot)
-			c.clear(protocol.AlarmTamper, was.Slot) // what it tells of is not in there any more
 		}
 	}
 }

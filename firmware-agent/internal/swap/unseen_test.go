@@ -74,10 +74,10 @@ func TestLooseContactsAreToldOnce(t *testing.T) {
 	for _, x := range []struct {
 		every time.Duration
 		most  int
-	}{{3 * time.Second, 1}, {90 * time.Second, 2}, {5 * time.Minute, 4}, {40 * time.Minute, 7}} {
+	}{{3 * time.Second, 1}, {90 * time.Second, 2}, {5 * time.Minute, 4}, {40 * time.Minute, 5}} {
 		t.Run(x.every.String(), func(t *testing.T) {
 			r := usual(t)
-			for i := range int(8 * time.Hour / x.every) {
+			for i := range int(3 * time.Hour / x.every) {
 				r.box(3).in = charged([]protocol.BatterySerial{"X1", "C3"}[i%2])
 				r.wait(x.every)
 			}
@@ -141,22 +141,54 @@ func TestUnseenIsNotInvented(t *testing.T) {
 	require.Empty(t, r.durable().Alarms)
 }
 
-// TestTakenBehindASensorThatLies: while the swap is open that has opened a door to
-// give, what goes out of it is that swap's, whatever the sensors say of the door.
-func TestTakenBehindASensorThatLies(t *testing.T) {
+// saysShut has a door's sensors say "closed" before the rider has done what it is for,
+// while another slot is silent, so that the swap cannot end yet.
+func (r *rig) saysShut(n, silent int, then *battery) {
+	r.box(silent).dead = true
+	r.wait(4 * time.Second)
+	r.box(n).open = false // they say
+	r.wait(4 * time.Second)
+	r.box(n).in = then
+	r.wait(4 * time.Second)
+	r.box(silent).dead = false
+}
+
+// TestMovedBehindASensorThatLies: while the swap is open that has opened a door, what
+// goes through it is that swap's, whatever the sensors say of the door.
+func TestMovedBehindASensorThatLies(t *testing.T) {
 	r := usual(t)
 	r.start(1, protocol.KindSwap)
 	n := r.deposit(flat("R1"))
-	k := r.opened(protocol.PurposeDispense)
-	r.box(n).dead = true // so that the swap cannot be closed yet
-	r.wait(4 * time.Second)
-	r.box(k).open = false // they say
-	r.wait(4 * time.Second)
-	r.box(k).in = nil
-	r.wait(4 * time.Second)
-	r.box(n).dead = false
+	r.saysShut(r.opened(protocol.PurposeDispense), n, nil)
 	require.Equal(t, protocol.OutcomeSwapped, r.closed().Outcome, "%s", r)
 	require.Empty(t, records[protocol.Tamper](r))
+
+	r = usual(t)
+	r.start(1, protocol.KindSwap)
+	n = r.deposit(flat("X9"))
+	require.Equal(t, n, r.opened(protocol.PurposeReturn))
+	r.restart() // which waits for every slot
+	r.saysShut(n, 5, nil)
+	require.Equal(t, protocol.OutcomeReturned, r.closed().Outcome, "%s", r)
+	require.Empty(t, records[protocol.Tamper](r))
+
+	r = usual(t)
+	r.start(1, protocol.KindSwap)
+	n = r.opened(protocol.PurposeDeposit)
+	r.restart()
+	r.saysShut(n, 5, flat("R1"))
+	require.Equal(t, protocol.OutcomeDepositedOwed, r.closed().Outcome, "%s", r)
+	require.Empty(t, records[protocol.Tamper](r))
+	require.Empty(t, r.durable().Alarms)
+
+	r = maintained(t)
+	require.Empty(t, r.order(protocol.OrderOpen, 4))
+	r.until(5*time.Second, "the door", func() bool { return r.box(4).open })
+	r.saysShut(4, 5, nil)
+	require.Empty(t, r.order(protocol.OrderEnd, 0))
+	r.until(time.Minute, "the end", func() bool { return len(r.ends()) == 1 })
+	require.Empty(t, records[protocol.Tamper](r))
+	require.Empty(t, r.durable().Alarms)
 }
 
 // TestSomethingMuteInAnEmptySlot: it can be neither a deposit nor given out, and
@@ -190,4 +222,45 @@ func TestStaffExchangeWhatWasForced(t *testing.T) {
 	r.wait(5 * time.Minute)
 	require.Empty(t, r.durable().Alarms, "%s", r)
 	require.Empty(t, r.durable().Forced)
+}
+
+// TestForcedInMaintenance: what comes in by force after staff had the door opened is
+// held, and told as that.
+func TestForcedInMaintenance(t *testing.T) {
+	r := maintained(t)
+	require.Empty(t, r.order(protocol.OrderOpen, 4))
+	r.exchange(4, charged("N1"))
+	r.force(4)
+	r.exchange(4, charged("X1"))
+	require.Empty(t, r.order(protocol.OrderEnd, 0))
+	r.until(time.Minute, "the end", func() bool { return len(r.ends()) == 1 })
+	require.Equal(t, []protocol.Change{{Slot: 4, Removed: "C4", Added: "X1", Forced: true}}, r.ends()[0].Changes)
+	r.wait(3 * time.Minute)
+	require.Equal(t, Alarms{{protocol.AlarmHeldBattery, 4}}, r.durable().Alarms)
+}
+
+// TestForceIsForgotten: years of visits with a mechanical key do not take a slot out
+// of use for an hour each.
+func TestForceIsForgotten(t *testing.T) {
+	r := usual(t)
+	for range 2 {
+		r.force(3)
+		r.shut(3)
+		r.wait(65 * time.Second)
+		require.Empty(t, r.durable().Alarms)
+		r.now += 24 * time.Hour
+		r.wait(10 * time.Second)
+	}
+}
+
+// TestForcedAndMute: one mute battery is not another.
+func TestForcedAndMute(t *testing.T) {
+	r := usual(t)
+	r.box(3).mute = true
+	r.wait(10 * time.Second)
+	r.force(3)
+	r.box(3).in = charged("X1")
+	r.shut(3)
+	r.wait(2 * time.Minute)
+	require.Equal(t, Alarms{{protocol.AlarmHeldBattery, 3}}, r.durable().Alarms)
 }

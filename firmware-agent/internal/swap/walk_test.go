@@ -432,13 +432,33 @@ func (w *walker) obey(what protocol.Order, slotNumber int) {
 	}
 }
 
-// lull is the time between two swaps: staff come, switch the cabinet off, put
-// things right, and time refills the bucket.
+// lull is the time between two swaps, which refills the bucket. Half of the time
+// staff come, and switch the cabinet off to put things right.
 func (w *walker) lull() {
+	if w.chance(2) {
+		w.restock()
+	}
+	for i := range w.boxes {
+		w.boxes[i].jam, w.boxes[i].stick = 0, false
+	}
+	if len(w.hands) > 3 {
+		w.hands = w.hands[:3]
+	}
+	if len(w.hands) == 0 {
+		w.made++
+		w.hands = append(w.hands, flat(protocol.BatterySerial(fmt.Sprintf("R%d", w.made+10))))
+	}
+	w.clearAlarms()
+	w.wait(70 * time.Second)
+	clear(w.robbed)
+}
+
+// restock changes batteries while the agent does not see it.
+func (w *walker) restock() {
 	w.powerOff()
 	for i := range w.boxes {
 		b := &w.boxes[i]
-		b.mute, b.jam, b.stick = false, 0, false
+		b.mute = false
 		if b.in != nil && (b.in.serial[0] == 'X' || b.in.soc < 90 && w.chance(2)) {
 			b.in = nil
 		}
@@ -450,17 +470,8 @@ func (w *walker) lull() {
 			b.in = nil
 		}
 	}
-	if len(w.hands) > 3 {
-		w.hands = w.hands[:3]
-	}
-	if len(w.hands) == 0 {
-		w.made++
-		w.hands = append(w.hands, flat(protocol.BatterySerial(fmt.Sprintf("R%d", w.made+10))))
-	}
 	w.boot()
 	w.until(2*time.Minute, "the start", func() bool { return w.machine != nil })
-	w.clearAlarms()
-	w.wait(70 * time.Second)
 }
 
 // clearAlarms is what staff do after having looked.
