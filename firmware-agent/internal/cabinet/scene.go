@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"batteryswap/firmware-agent/internal/slot"
+	"batteryswap/firmware-agent/internal/swap"
 	"batteryswap/protocol"
 )
 
@@ -86,7 +87,7 @@ func (c *Core) scene(slots []slot.View, out protocol.Reason) Scene {
 	if len(o.Intents) > 0 {
 		last := o.Intents[len(o.Intents)-1]
 		s.Step, s.Slot = Step(last.Purpose), last.Slot
-		if c.played.opened && last.Slot <= len(slots) && shut(slots[last.Slot-1]) {
+		if last.Slot <= len(slots) && c.used(last, slots[last.Slot-1]) {
 			s.Step, s.Slot = StepVerify, 0
 		}
 	}
@@ -94,6 +95,13 @@ func (c *Core) scene(slots []slot.View, out protocol.Reason) Scene {
 		s.Step = StepSettle
 	}
 	return s
+}
+
+// used: the door that was pulsed last has been open and is shut again. Who is quicker
+// than two readings is known by the battery that is in.
+func (c *Core) used(last swap.Intent, v slot.View) bool {
+	put := last.Purpose == protocol.PurposeDeposit && v.Presence() == protocol.HoldsBattery
+	return (c.played.opened || put) && shut(v)
 }
 
 // shut: the newest reading alone says that the door is shut and locked. Nothing is

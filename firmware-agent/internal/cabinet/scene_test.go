@@ -2,6 +2,7 @@ package cabinet
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,6 +41,22 @@ func TestSceneFollowsTheSwap(t *testing.T) {
 		require.Equal(t, []Step{StepVerify, StepDispense, StepVerify}, slices.DeleteFunc(seen, func(s Step) bool { return s == StepDeposit }))
 		require.Equal(t, protocol.OutcomeSwapped, r.c.Scene().Outcome)
 		require.Empty(t, r.c.Scene().Step)
+	})
+}
+
+// TestSceneOfADoorThatNobodySawOpen: who is quicker than two readings is not asked
+// again for the battery that is in.
+func TestSceneOfADoorThatNobodySawOpen(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.grant(r.prepare(1, protocol.KindSwap), protocol.KindSwap, "R1")
+		n := r.opened()
+		r.set(n, func(b *box) { b.serial, b.soc, b.open = "R1", 120, false })
+		r.until("that it was noticed", func() bool {
+			require.NotEqual(t, StepDispense, r.c.Scene().Step)
+			return r.c.Scene().Step == StepVerify
+		})
+		require.NotContains(t, strings.Join(r.events(), "\n"), "DOOR ", "it was seen open")
+		r.until("the dispense", func() bool { return r.c.Scene().Step == StepDispense })
 	})
 }
 
