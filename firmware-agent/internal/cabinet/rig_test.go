@@ -35,6 +35,7 @@ type box struct {
 	unlock  time.Duration // how long the board takes to answer a pulse
 	failing bool          // the board answers a pulse with an error, though the door opens
 	stay    bool          // a pulse does nothing
+	loose   bool          // the battery inside does not say who it is
 }
 
 type rig struct {
@@ -183,7 +184,9 @@ func (r *rig) Poll(ctx context.Context, n int) (slot.Reading, error) {
 		Switch: slot.TriOf(in), BatteryLink: slot.TriOf(in), Serial: b.serial, Alive: uint16(r.now() / time.Second),
 		ChargeEnabled: slot.TriOf(b.charge), Charging: slot.TriOf(b.charge), Smoke: slot.No, Full: slot.No,
 	}
-	if in {
+	if b.loose {
+		v.BatteryLink, v.Serial = slot.No, ""
+	} else if in {
 		v.SocPermille, v.VoltageMV = slot.Known(b.soc), slot.Known(64_000)
 		v.CellMin, v.CellMax = slot.Known(240), slot.Known(250)
 	}

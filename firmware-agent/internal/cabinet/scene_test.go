@@ -50,12 +50,13 @@ func TestSceneOfADoorThatNobodySawOpen(t *testing.T) {
 	inBubble(t, func(r *rig) {
 		r.grant(r.prepare(1, protocol.KindSwap), protocol.KindSwap, "R1")
 		n := r.opened()
-		r.set(n, func(b *box) { b.serial, b.soc, b.open = "R1", 120, false })
+		r.set(n, func(b *box) { b.serial, b.soc, b.loose, b.open = "R1", 120, true, false })
 		r.until("that it was noticed", func() bool {
-			require.NotEqual(t, StepDispense, r.c.Scene().Step)
+			require.NotEqual(t, StepReopen, r.c.Scene().Step)
 			return r.c.Scene().Step == StepVerify
 		})
 		require.NotContains(t, strings.Join(r.events(), "\n"), "DOOR ", "it was seen open")
+		r.set(n, func(b *box) { b.loose = false })
 		r.until("the dispense", func() bool { return r.c.Scene().Step == StepDispense })
 	})
 }
