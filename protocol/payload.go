@@ -122,8 +122,8 @@ type Reject struct {
 // behind a door that seemed closed lies what was not there before.
 type Tamper struct {
 	Slot int `json:"slot"` // 0: the cabinet's main door
-	// Presence and BatterySerial are what the slot held before; absent when this
-	// boot, or what was done since the last pulse, has not shown it.
+	// Presence and BatterySerial are what the slot held before; absent when that is
+	// not known: not read in this boot, or not since its last pulse.
 	Presence      Presence      `json:"presence,omitempty"`
 	BatterySerial BatterySerial `json:"battery_serial,omitempty"`
 	Inventory     Inventory     `json:"inventory,omitempty"`

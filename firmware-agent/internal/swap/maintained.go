@@ -25,6 +25,7 @@ type Maintained struct {
 	Forced []int `json:"forced,omitempty"`
 }
 
+// forced gives the maintenance with TAMPER told of a slot.
 func (m *Maintained) forced(slotNumber int) *Maintained {
 	n := *m
 	if !slices.Contains(m.Forced, slotNumber) {
@@ -138,8 +139,8 @@ func (c *core) tells(v slot.View, was Kept) bool {
 
 // hold keeps from riders what nobody can say how it came into a slot: what is in
 // one that was opened while it was not known what it held before or holds now,
-// and what came without an order. A battery that was held and has been changed
-// for another is gone.
+// and what came without an order. A battery that was held, or that TAMPER tells
+// of, and has been changed for another by order is gone.
 func (c *core) hold(in *Maintained) {
 	for _, was := range in.Before {
 		v := c.in.view(was.Slot)

@@ -207,21 +207,24 @@ func TestSomethingMuteInAnEmptySlot(t *testing.T) {
 }
 
 // TestStaffExchangeWhatWasForced: what staff put in, by order, after a door was
-// forced is held no more.
+// forced is held no more; nor does the alarm outlive what they took out.
 func TestStaffExchangeWhatWasForced(t *testing.T) {
-	r := usual(t)
-	r.box(3).in = charged("X1")
-	r.wait(3 * time.Second)
-	require.True(t, r.durable().Alarmed(protocol.AlarmTamper, 3))
-	r.key = slot.Yes
-	require.Empty(t, r.order(protocol.OrderBegin, 0))
-	require.Empty(t, r.order(protocol.OrderOpen, 3))
-	r.exchange(3, charged("N1"))
-	require.Empty(t, r.order(protocol.OrderEnd, 0))
-	r.until(time.Minute, "the end", func() bool { return len(r.ends()) == 1 })
-	r.wait(5 * time.Minute)
-	require.Empty(t, r.durable().Alarms, "%s", r)
-	require.Empty(t, r.durable().Forced)
+	for _, b := range []*battery{charged("N1"), nil} {
+		r := usual(t)
+		r.box(3).in = charged("X1")
+		r.wait(3 * time.Second)
+		require.True(t, r.durable().Alarmed(protocol.AlarmTamper, 3))
+		r.key = slot.Yes
+		require.Empty(t, r.order(protocol.OrderBegin, 0))
+		require.Empty(t, r.order(protocol.OrderOpen, 3))
+		r.exchange(3, b)
+		require.Empty(t, r.order(protocol.OrderEnd, 0))
+		r.until(time.Minute, "the end", func() bool { return len(r.ends()) == 1 })
+		require.Empty(t, r.durable().Alarms, "%s", r)
+		require.Empty(t, r.durable().Forced)
+		r.wait(5 * time.Minute)
+		require.Empty(t, r.durable().Alarms, "%s", r)
+	}
 }
 
 // TestForcedInMaintenance: what comes in by force after staff had the door opened is
